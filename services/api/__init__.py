@@ -1,0 +1,1 @@
+"""HTTP: submit, poll, browse."""

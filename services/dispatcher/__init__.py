@@ -1,0 +1,1 @@
+"""Sends what is due, takes back what was lost: the only publisher."""
