@@ -1,0 +1,89 @@
+"""Which network addresses a fetch may connect to: the globally reachable unicast ones.
+
+Names and spellings are not judged (`127.1`, `0x7f000001` and circled digits all lead to 127.0.0.1); the addresses they
+resolve to are. The caller must then connect to exactly these addresses: resolving again lets the name change in between
+(DNS rebinding). `ipaddress.is_global` alone is not enough: in Python 3.11 it is True for multicast, site-local and the
+IPv6 forms that carry an IPv4 address (NAT64, 6to4). The rules follow Stripe's smokescreen and the IANA special-purpose
+registries.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+
+from shared.errors import ErrorKind, PermanentError, TransientError
+
+# What the registries list and older `ipaddress` tables do not.
+_FURTHER_NETWORKS: tuple[IPv4Network | IPv6Network, ...] = (
+    IPv4Network("192.0.0.0/24"),  # protocol assignments
+    IPv4Network("192.88.99.0/24"),  # 6to4 relays
+    IPv6Network("3fff::/20"),  # documentation
+)
+_GLOBAL_UNICAST = IPv6Network("2000::/3")
+_NAT64 = IPv6Network("64:ff9b::/96")
+
+# The attribute of an address that says what it is, with the words for it; the first that holds is named.
+_KINDS = (
+    ("is_unspecified", "the unspecified address"),
+    ("is_loopback", "a loopback address"),
+    ("is_link_local", "a link-local address"),
+    ("is_multicast", "a multicast address"),
+    ("is_private", "a private address"),
+    ("is_reserved", "a reserved address"),
+)
+
+
+def refusal(address: IPv4Address | IPv6Address) -> str | None:
+    """What speaks against connecting to this address, in a few words; None when nothing does."""
+    carried = list(_carried_ipv4(address)) if isinstance(address, IPv6Address) else []
+    if carried:
+        return next((reason for inner in carried if (reason := refusal(inner))), None)
+    for attribute, words in _KINDS:
+        if getattr(address, attribute):
+            return words
+    if any(address in network for network in _FURTHER_NETWORKS):
+        return "a reserved address"
+    if isinstance(address, IPv6Address) and address not in _GLOBAL_UNICAST:
+        return "not a global unicast address"
+    return None if address.is_global else "not a globally reachable address"
+
+
+def _carried_ipv4(address: IPv6Address) -> Iterator[IPv4Address]:
+    """The IPv4 addresses a packet to this IPv6 address may end up at."""
+    if address.ipv4_mapped:
+        yield address.ipv4_mapped
+    if address.sixtofour:
+        yield address.sixtofour
+    if address.teredo:
+        yield from address.teredo
+    if address in _NAT64:
+        yield IPv4Address(int(address) & 0xFFFFFFFF)
+
+
+def checked_addresses(host: str, port: int, *, allow_private_hosts: bool) -> list[str]:
+    """Resolve a host and judge every address it has; what comes back may be connected to, in this order.
+
+    One refused address refuses the host: a name with a public and a private address is an attack or a mistake. Blocks
+    for as long as the system's resolver does.
+
+    Raises TransientError(UNREACHABLE) when there is no answer, PermanentError(PRIVATE_ADDRESS) when it is refused.
+    """
+    try:
+        answers = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise TransientError(
+            ErrorKind.UNREACHABLE, f"The host name {host} could not be resolved ({reason}); check its spelling."
+        ) from error
+    addresses = list(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in answers))
+    if not allow_private_hosts:
+        for text in addresses:
+            if reason := refusal(ip_address(text)):
+                raise PermanentError(
+                    ErrorKind.PRIVATE_ADDRESS,
+                    f"{host} leads to {text}, {reason}, and such addresses are not fetched from; "
+                    "set REELMAP_ALLOW_PRIVATE_HOSTS=1 if the videos are on your own network.",
+                )
+    return addresses

@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+from ipaddress import ip_address
+
+import pytest
+
+from services.keyframes.addresses import checked_addresses, refusal
+from shared.errors import ErrorKind, PermanentError, TransientError
+
+
+@pytest.mark.parametrize(
+    "address",
+    """
+    0.0.0.0 0.1.2.3 10.0.0.1 100.64.0.1 127.0.0.1 127.255.255.255 169.254.169.254 172.16.0.1 172.31.255.255 192.0.0.1
+    192.0.0.170 192.0.2.1 192.88.99.1 192.168.1.1 198.18.0.1 198.51.100.1 203.0.113.1 224.0.0.1 239.255.255.255
+    240.0.0.1 255.255.255.255
+    :: ::1 ::7f00:1 ::ffff:127.0.0.1 ::ffff:10.0.0.1 ::ffff:169.254.169.254 64:ff9b::7f00:1 64:ff9b::a9fe:a9fe
+    64:ff9b:1::7f00:1 64:ff9b:1::808:808 100::1 2001::1 2001:0:7f00:1:: 2001:db8::1 2002:7f00:1:: 2002:a00:1::1
+    3fff::1 5f00::1 fc00::1 fd12:3456::1 fe80::1 fec0::1 ff02::1 ff0e::1
+    2001:0:808:808:0:0:80ff:fffe
+    """.split(),
+)
+def test_addresses_that_do_not_lead_to_the_open_internet_are_refused(address: str) -> None:
+    assert refusal(ip_address(address)) is not None
+
+
+@pytest.mark.parametrize(
+    "address",
+    """
+    1.1.1.1 8.8.8.8 93.184.216.34 172.32.0.1 100.128.0.1 169.253.1.1
+    2606:4700:4700::1111 2a00:1450:4001::1 ::ffff:8.8.8.8 64:ff9b::808:808 2002:808:808::1
+    """.split(),
+)
+def test_public_addresses_may_be_connected_to(address: str) -> None:
+    assert refusal(ip_address(address)) is None
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.1", "0x7f000001", "2130706433", "0177.0.0.1", "::1", "0"])
+def test_every_spelling_of_loopback_is_refused_and_the_setting_is_named(host: str) -> None:
+    with pytest.raises(PermanentError, match="REELMAP_ALLOW_PRIVATE_HOSTS") as caught:
+        checked_addresses(host, 80, allow_private_hosts=False)
+    assert caught.value.kind is ErrorKind.PRIVATE_ADDRESS
+
+
+def test_the_setting_lets_loopback_pass() -> None:
+    assert checked_addresses("127.1", 80, allow_private_hosts=True) == ["127.0.0.1"]
+
+
+def test_one_private_address_among_public_ones_refuses_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = [(2, 1, 6, "", ("8.8.8.8", 80)), (2, 1, 6, "", ("10.0.0.1", 80))]
+    monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: answers)
+    with pytest.raises(PermanentError, match=r"10\.0\.0\.1, a private address"):
+        checked_addresses("mixed.example", 80, allow_private_hosts=False)
+
+
+def test_a_name_without_an_answer_may_get_one_later() -> None:
+    with pytest.raises(TransientError, match="could not be resolved") as caught:
+        checked_addresses("nowhere.invalid", 80, allow_private_hosts=False)
+    assert caught.value.kind is ErrorKind.UNREACHABLE
