@@ -1,0 +1,150 @@
+"""Celery on Redis as transport only: messages that name a task, and the worker processes that read them.
+
+Why each setting is what it is: docs/queues.md. No result backend, chord, group, chain, countdown or priority.
+"""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+from collections.abc import Callable
+
+from celery import Celery, signals
+from kombu.entity import Queue as KombuQueue
+
+from shared.logs import configure_logging
+from shared.pipeline import STAGE_OF_QUEUE, TASK_NAME, Queue, message, task_id_of
+from shared.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+#: Seconds that Celery's hard limit lies above a stage's deadline: the worker itself gives up first, with a reason.
+HARD_LIMIT_MARGIN_S = 60
+
+
+def hard_limit_s(settings: Settings, queue: Queue) -> float:
+    """Seconds after which Celery kills the process that runs a task of the queue."""
+    return settings.deadlines_s[STAGE_OF_QUEUE[queue]] + HARD_LIMIT_MARGIN_S
+
+
+def visibility_timeout_s(settings: Settings) -> int:
+    """Seconds after which Redis' messages are delivered again: above twice the longest task, so never to a live one."""
+    return int(2 * max(hard_limit_s(settings, queue) for queue in Queue) + 60)
+
+
+def make_celery(settings: Settings) -> Celery:
+    """The Celery application of one process."""
+    settings.require("redis_url")
+    app = Celery("reelmap", broker=settings.redis_url, set_as_current=False)
+    app.conf.update(
+        # Delivery: acknowledged after the end, one message per process, and no second chance by Celery itself: the
+        # lease in Postgres brings lost work back, and counts it.
+        task_acks_late=True,
+        worker_prefetch_multiplier=1,
+        task_reject_on_worker_lost=False,
+        task_acks_on_failure_or_timeout=True,
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        # State lives in Postgres.
+        result_backend=None,
+        task_ignore_result=True,
+        task_store_errors_even_if_ignored=False,
+        worker_send_task_events=False,
+        # A typing mistake must not make a queue that nobody reads.
+        task_create_missing_queues=False,
+        task_queues=[KombuQueue(queue.value) for queue in Queue],
+        task_default_queue=Queue.KEYFRAMES.value,
+        worker_eta_task_limit=10,
+        task_serializer="json",
+        accept_content=["json"],
+        timezone="UTC",
+        worker_hijack_root_logger=False,
+        # Connections: every wait bounded, lost ones noticed within seconds.
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        broker_transport_options={
+            "visibility_timeout": visibility_timeout_s(settings),
+            "unacked_restore_interval": 30,
+            "unacked_restore_throttle": 1,
+            "socket_timeout": 5,
+            "socket_connect_timeout": 5,
+            "socket_keepalive": True,
+            "health_check_interval": 5,
+            "retry_on_timeout": False,
+            "max_retries": 3,
+            "interval_start": 0,
+            "interval_step": 0.2,
+            "interval_max": 1,
+        },
+        visibility_timeout=visibility_timeout_s(settings),
+        # Processes: loading a model on first use must not look like a dead child.
+        worker_pool="prefork",
+        worker_proc_alive_timeout=300,
+    )
+    return app
+
+
+def send(app: Celery, queue: Queue, task_id: str) -> None:
+    """Publish the message that names a task. Raises kombu's or redis' errors when the broker does not take it."""
+    app.send_task(
+        TASK_NAME[queue], kwargs=message(task_id), queue=queue.value, retry=False, ignore_result=True, task_id=task_id
+    )
+
+
+class StopSignal:
+    """Whether the worker was asked to stop: set in the main process, seen in the children that it forked."""
+
+    def __init__(self) -> None:
+        self._event = multiprocessing.get_context("fork").Event()
+
+    def set(self) -> None:
+        """Tell the children."""
+        self._event.set()
+
+    def __call__(self) -> bool:
+        return self._event.is_set()
+
+
+def run_worker(
+    settings: Settings,
+    queue: Queue,
+    run: Callable[[str], None],
+    *,
+    stop: StopSignal,
+    processes: int = 1,
+    tasks_per_process: int,
+) -> None:
+    """Read the queue until the process is asked to stop; `run(task_id)` does one task in a forked child.
+
+    processes: how many tasks at a time; tasks_per_process: after how many a child is replaced.
+    """
+    configure_logging(queue.value, settings.log_level)
+    app = make_celery(settings)
+
+    @app.task(name=TASK_NAME[queue], time_limit=hard_limit_s(settings, queue))  # type: ignore[untyped-decorator]
+    def run_message(**body: object) -> None:
+        run(task_id_of(body))
+
+    # Connected receivers are kept by weak reference, so these names must outlive the call below.
+    def keep_our_logging(**_: object) -> None:
+        """Celery configures logging unless somebody listens."""
+
+    def note_stop(**_: object) -> None:
+        stop.set()
+
+    signals.setup_logging.connect(keep_our_logging)
+    signals.worker_shutting_down.connect(note_stop)
+    logger.info("reading the queue %s", queue.value, extra={"event": "worker_started", "processes": processes})
+    app.worker_main(
+        [
+            "worker",
+            f"--queues={queue.value}",
+            f"--hostname={queue.value}-{os.getpid()}@%h",
+            f"--concurrency={processes}",
+            f"--max-tasks-per-child={tasks_per_process}",
+            "--without-gossip",
+            "--without-mingle",
+            "--without-heartbeat",
+            f"--loglevel={settings.log_level}",
+        ]
+    )

@@ -1,0 +1,137 @@
+"""Connections to Postgres: an engine per process, made on first use, and transactions.
+
+Pooled connections never cross a fork: engines are kept by process id (SQLAlchemy, "Using connection pools with
+multiprocessing").
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from sqlalchemy import Connection, Engine, create_engine
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+class Database:
+    """One database, for one process and the processes that it forks.
+
+    url: `postgresql+psycopg2://…`; pool_size: connections kept (the API keeps more than a worker);
+    application_name: what `pg_stat_activity` shows.
+    """
+
+    def __init__(self, url: str, *, pool_size: int = 1, max_overflow: int = 1, application_name: str = "") -> None:
+        self.url = url
+        self._pool_size = pool_size
+        self._max_overflow = max_overflow
+        self._application_name = application_name or "reelmap"
+        self._engines: dict[int, Engine] = {}
+
+    @property
+    def engine(self) -> Engine:
+        """This process's engine."""
+        pid = os.getpid()
+        if pid not in self._engines:
+            for inherited in self._engines.values():
+                inherited.dispose(close=False)
+            self._engines = {pid: self._create_engine()}
+        return self._engines[pid]
+
+    def _create_engine(self) -> Engine:
+        # Every wait is bounded: a worker that waits for ever on a dead server holds its task for ever.
+        options = "-c statement_timeout=60000 -c lock_timeout=20000 -c idle_in_transaction_session_timeout=60000"
+        return create_engine(
+            self.url,
+            pool_size=self._pool_size,
+            max_overflow=self._max_overflow,
+            pool_timeout=30,
+            pool_pre_ping=True,
+            pool_recycle=1800,
+            connect_args={
+                "connect_timeout": 5,
+                "keepalives_idle": 30,
+                "keepalives_interval": 10,
+                "keepalives_count": 3,
+                "tcp_user_timeout": 20000,
+                "application_name": self._application_name,
+                "options": options,
+            },
+        )
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """A connection in a READ COMMITTED transaction: committed at the end, rolled back on any error."""
+        with self.engine.begin() as connection:
+            yield connection
+
+    def retrying(self, unit: Callable[[Connection], T], *, for_s: float = 60) -> T:
+        """Run `unit` in a transaction of its own; again, with a fresh connection, while the server is away.
+
+        Units are idempotent by design (natural keys, fenced moves), so running one whose COMMIT was cut off again
+        is safe. Raises the last error when the server stays away for `for_s` seconds.
+        """
+        give_up_at = time.monotonic() + for_s
+        wait_s = 0.1
+        while True:
+            try:
+                with self.transaction() as connection:
+                    return unit(connection)
+            except (OperationalError, InterfaceError, DBAPIError) as error:
+                if not _worth_repeating(error) or time.monotonic() + wait_s > give_up_at:
+                    raise
+                logger.warning("the database did not answer, trying again in %.1f s: %s", wait_s, _first_line(error))
+            time.sleep(wait_s)
+            wait_s = min(wait_s * 2, 5)
+
+    def dispose(self) -> None:
+        """Close this process's connections."""
+        engine = self._engines.pop(os.getpid(), None)
+        if engine is not None:
+            engine.dispose()
+
+
+def _worth_repeating(error: DBAPIError) -> bool:
+    # 40P01 deadlock, 40001 serialization failure, 55P03 lock timeout; otherwise a lost or refused connection.
+    code = getattr(error.orig, "pgcode", None)
+    return code in {"40P01", "40001", "55P03"} or is_unavailable(error)
+
+
+def is_unavailable(error: BaseException) -> bool:
+    """Whether the error means that the server could not be reached or went away."""
+    if not isinstance(error, DBAPIError):
+        return False
+    code = getattr(error.orig, "pgcode", None)
+    away = code is None and isinstance(error, OperationalError | InterfaceError)
+    return error.connection_invalidated or away or (code or "").startswith(("08", "57P"))
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).splitlines()[0]
+
+
+def migrate(url: str) -> None:
+    """Bring the database at `url` to the newest schema, one migrator at a time (Alembic, under an advisory lock)."""
+    from alembic import command
+
+    command.upgrade(alembic_config(url), "head")
+
+
+def alembic_config(url: str):  # type: ignore[no-untyped-def]  # alembic.config.Config, imported on use
+    """Alembic's configuration for the database at `url`, without an ini file."""
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    config.attributes["url"] = url
+    return config

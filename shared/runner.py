@@ -1,0 +1,276 @@
+"""The one shape of every stage: claim, load, compute, save, with a heartbeat beside it.
+
+`load` and `save` see rows only, each in a short transaction; `compute` fetches, decodes, embeds, reads and writes
+blobs, with no transaction open. What `compute` raises decides the task's end: `PermanentError` fails it,
+`TransientError` queues it again, anything else is a defect of ours and is tried again until the attempts are used up.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import socket
+import tempfile
+import threading
+import time
+import uuid
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from sqlalchemy import Connection
+
+from shared import tasks
+from shared.db import Database, is_unavailable
+from shared.errors import ErrorKind, PermanentError, TransientError
+from shared.tasks import Claim
+
+logger = logging.getLogger(__name__)
+
+Loaded = TypeVar("Loaded")
+Result = TypeVar("Result")
+
+
+class LeaseLost(Exception):
+    """The task is no longer ours: cancelled, deleted, or taken by another worker. Drop everything."""
+
+
+class HandBack(Exception):
+    """The worker was asked to stop: put the task back for another one."""
+
+
+@dataclass
+class Work:
+    """What a running computation may ask and use.
+
+    folder: a folder of its own, removed afterwards.
+    """
+
+    folder: Path
+    deadline_s: float
+    stop_grace_s: float
+    stopping: Callable[[], bool]
+    started: float = field(default_factory=time.monotonic)
+    _lost: threading.Event = field(default_factory=threading.Event)
+    _stop_seen: float | None = None
+
+    def check(self) -> None:
+        """Return if the work should go on. To be called at least about once a second.
+
+        Raises `LeaseLost`, `HandBack`, or `PermanentError` when the stage's deadline has passed.
+        """
+        if self._lost.is_set():
+            raise LeaseLost
+        if self.stopping():
+            self._stop_seen = self._stop_seen or time.monotonic()
+            if time.monotonic() - self._stop_seen >= self.stop_grace_s:
+                raise HandBack
+        if self.remaining_s <= 0:
+            raise PermanentError(
+                ErrorKind.DEADLINE,
+                f"took longer than {self.deadline_s:g} s; raise the stage's deadline if that is to be expected",
+            )
+
+    @property
+    def remaining_s(self) -> float:
+        """Seconds until the deadline."""
+        return self.started + self.deadline_s - time.monotonic()
+
+    def lose(self) -> None:
+        """Note that the lease is lost: the next `check` says so."""
+        self._lost.set()
+
+
+@dataclass(frozen=True)
+class Stage(Generic[Loaded, Result]):
+    """How one stage does its tasks.
+
+    load: rows of one claimed task; None when they are gone (deleted meanwhile).
+    compute: the work on one or several tasks, one result for each in the same order.
+    save: writes the rows of one result; runs in the transaction that also ends the task.
+    fill: claims further tasks to do together with the first (rule 9 of DESIGN section 4).
+    """
+
+    name: str
+    deadline_s: float
+    load: Callable[[Connection, Claim], Loaded | None]
+    compute: Callable[[Sequence[Loaded], Work], Sequence[Result]]
+    save: Callable[[Connection, Claim, Result], None]
+    fill: Callable[[Connection, Claim, Loaded], list[Claim]] | None = None
+
+
+@dataclass(frozen=True)
+class Runner:
+    """What every task of a worker process shares."""
+
+    database: Database
+    work_folder: Path
+    lease_s: float
+    heartbeat_s: float
+    backoff_s: float
+    stop_grace_s: float
+    stopping: Callable[[], bool] = lambda: False
+    host: str = field(default_factory=socket.gethostname)
+
+    @property
+    def owner(self) -> str:
+        """Who holds a lease, for people reading the rows."""
+        return f"{self.host}:{os.getpid()}"
+
+    def run_tasks(self, task_ids: Collection[str], stage: Stage[Loaded, Result]) -> None:
+        """Claim those of the tasks that can be claimed and bring each to an end or back into the queue.
+
+        Returns normally whatever the tasks' outcome; raises only when the database stays away, and then the leases
+        expire and the tasks are done again.
+        """
+
+        def claim_and_load(connection: Connection) -> list[tuple[Claim, Loaded]]:
+            claims = tasks.claim(connection, task_ids, owner=self.owner, lease_s=self.lease_s)
+            loaded = _load_all(connection, claims, stage)
+            if stage.fill and loaded:
+                loaded += _load_all(connection, stage.fill(connection, *loaded[0]), stage)
+            return loaded
+
+        work_items = self.database.retrying(claim_and_load)
+        if not work_items:
+            logger.info(
+                "nothing to claim: done, cancelled or taken already",
+                extra={"event": "nothing_to_claim", "task_ids": ",".join(task_ids)},
+            )
+            return
+        with self._heartbeat([claim for claim, _ in work_items], stage) as work:
+            self._finish(work_items, stage, work)
+
+    def _finish(self, items: list[tuple[Claim, Loaded]], stage: Stage[Loaded, Result], work: Work) -> None:
+        started = time.monotonic()
+        try:
+            work.check()
+            results = stage.compute([loaded for _, loaded in items], work)
+        except LeaseLost:
+            logger.warning("the task is not ours any more, dropping it", extra=_names("lease_lost", items))
+        except HandBack:
+            logger.info("asked to stop, handing the task back", extra=_names("handed_back", items))
+            for claim, _ in items:
+                self._end(claim, tasks.hand_back)
+        except Exception as error:
+            if len(items) > 1:
+                # One of them spoils it for all: do each by itself, so that only the guilty one ends badly.
+                for item in items:
+                    self._finish([item], stage, work)
+                return
+            self._end_badly(items[0][0], error)
+        else:
+            computed_s = time.monotonic() - started
+            for (claim, _), result in zip(items, results, strict=True):
+                self._save(claim, result, stage)
+            logger.info(
+                "%s done in %.2f s", stage.name, computed_s, extra=_names("computed", items) | {"n": len(items)}
+            )
+
+    def _save(self, claim: Claim, result: Result, stage: Stage[Loaded, Result]) -> None:
+        def save(connection: Connection) -> None:
+            if not tasks.succeed(connection, claim):
+                raise LeaseLost
+            stage.save(connection, claim, result)
+            if claim.job_id:
+                tasks.advance(connection, claim.job_id)
+
+        try:
+            self.database.retrying(save)
+        except LeaseLost:
+            logger.warning("the task is not ours any more, its results are dropped", extra=_name("fenced", claim))
+        except Exception as error:
+            self._end_badly(claim, error)
+
+    def _end_badly(self, claim: Claim, error: Exception) -> None:
+        if is_unavailable(error):
+            # Nothing can be recorded now. The lease expires and the task comes back.
+            raise error
+        if isinstance(error, PermanentError):
+            logger.warning("%s", error, extra=_name("failed", claim) | {"kind": error.kind})
+            kind, reason = error.kind, error.message
+            self._end(claim, lambda connection, claim: tasks.fail(connection, claim, kind, reason))
+            return
+        if not isinstance(error, TransientError):
+            logger.error("a defect: %r", error, extra=_name("defect", claim), exc_info=error)
+            error = TransientError(
+                ErrorKind.INTERNAL,
+                f"something went wrong inside Reelmap ({type(error).__name__}: {_short(error)}); "
+                f"the worker's log has the details under task {claim.task_id}",
+            )
+        else:
+            logger.warning("%s", error, extra=_name("try_later", claim) | {"kind": error.kind})
+        transient = error
+        self._end(
+            claim, lambda connection, claim: tasks.try_later(connection, claim, transient, backoff_s=self.backoff_s)
+        )
+
+    def _end(self, claim: Claim, move: Callable[[Connection, Claim], bool]) -> None:
+        def end(connection: Connection) -> bool:
+            moved = move(connection, claim)
+            if moved and claim.job_id:
+                tasks.advance(connection, claim.job_id)
+            return moved
+
+        if not self.database.retrying(end):
+            logger.warning("the task is not ours any more, its end is not recorded", extra=_name("fenced", claim))
+
+    @contextmanager
+    def _heartbeat(self, claims: list[Claim], stage: Stage[Loaded, Result]) -> Iterator[Work]:
+        """Renew the leases while the block runs, until the stage's deadline."""
+        ended = threading.Event()
+        self.work_folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(
+            prefix=f"{os.getpid()}-{uuid.uuid4().hex[:8]}-", dir=self.work_folder, ignore_cleanup_errors=True
+        ) as folder:
+            work = Work(Path(folder), stage.deadline_s, self.stop_grace_s, self.stopping)
+
+            def beat() -> None:
+                while not ended.wait(self.heartbeat_s) and work.remaining_s > 0:
+                    try:
+                        with self.database.transaction() as connection:
+                            ours = tasks.renew(connection, claims, lease_s=self.lease_s)
+                    except Exception as error:  # the fence protects us if the lease runs out meanwhile
+                        logger.warning("could not renew the lease: %s", _short(error))
+                        continue
+                    if not ours:
+                        work.lose()
+                        return
+
+            thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
+            thread.start()
+            try:
+                yield work
+            finally:
+                ended.set()
+                thread.join()
+
+
+def _load_all(
+    connection: Connection, claims: Sequence[Claim], stage: Stage[Loaded, Result]
+) -> list[tuple[Claim, Loaded]]:
+    loaded = [(claim, stage.load(connection, claim)) for claim in claims]
+    return [(claim, rows) for claim, rows in loaded if rows is not None]
+
+
+def sweep_work_folder(folder: Path) -> None:
+    """Remove what workers of this machine that were killed left behind. For the start of a worker."""
+    for leftover in folder.glob("*-*-*") if folder.is_dir() else ():
+        pid = leftover.name.split("-", 1)[0]
+        if pid.isdigit() and not Path("/proc", pid).exists():
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _name(event: str, claim: Claim) -> dict[str, object]:
+    return {"event": event, "task_id": claim.task_id, "job_id": claim.job_id, "attempt": claim.attempt}
+
+
+def _names(event: str, items: Sequence[tuple[Claim, object]]) -> dict[str, object]:
+    return _name(event, items[0][0])
+
+
+def _short(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200]

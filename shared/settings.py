@@ -1,0 +1,159 @@
+"""Every setting of every process: the only reader of the environment.
+
+A setting `lease_s` is read from `REELMAP_LEASE_S`. A name that no setting has is refused, so that a typing mistake
+does not pass as a default.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+PREFIX = "REELMAP_"
+#: Read by the tests and by the installation, never by a process.
+NOT_SETTINGS = frozenset({"REELMAP_DATA_DIR"})
+MEBIBYTE = 1024 * 1024
+
+
+class SettingError(ValueError):
+    """A setting cannot be used; the message names the variable, the value and what is expected."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One process's settings; see docs/operations.md for the table of them."""
+
+    # Servers and folders
+    database_url: str = ""  # postgresql+psycopg2://...
+    redis_url: str = ""  # redis://...
+    blobs_folder: Path | None = None  # where pictures and uploads live
+    work_folder: Path | None = None  # downloads on their way through; the system's temporary folder when unset
+    weights_dir: Path | None = None  # folder of model weights
+    hub: bool = True  # whether weights may come from the public hubs
+    own_models: Mapping[str, Any] = None  # type: ignore[assignment]  # JSON object, see docs/models.md
+
+    # State
+    lease_s: float = 60
+    heartbeat_s: float = 20
+    backoff_s: float = 10  # first wait after a transient error; four times longer each further time
+    keyframes_deadline_s: float = 1800
+    embedding_deadline_s: float = 300
+    clustering_deadline_s: float = 3600
+    stop_grace_s: float = 10  # how long a task may go on after the worker was asked to stop
+
+    # Dispatch
+    dispatch_interval_s: float = 1
+    sent_window: int = 500  # sent and unclaimed messages per queue
+    fetches_per_host: int = 4
+    resend_after_s: float = 60
+
+    # Fetching
+    allow_private_hosts: bool = False
+    max_video_bytes: int = 2048 * MEBIBYTE
+    max_video_s: float = 4 * 3600
+    max_redirects: int = 5
+    fetch_timeout_s: float = 1500
+
+    # Workers
+    keyframes_processes: int = 2
+    device: str = "auto"  # auto, cpu, cuda, cuda:1
+    threads: int = 0  # arithmetic threads of a worker process; 0 leaves it to the libraries
+
+    # API
+    api_host: str = "127.0.0.1"
+    api_port: int = 8000
+    max_upload_bytes: int = 2048 * MEBIBYTE
+    query_wait_s: float = 10
+
+    log_level: str = "INFO"
+
+    def require(self, *names: str) -> None:
+        """Raise `SettingError` unless each of the named settings has a value."""
+        for name in names:
+            if not getattr(self, name):
+                raise SettingError(f"{PREFIX}{name.upper()} is not set; it is needed by this process")
+
+    @property
+    def deadlines_s(self) -> dict[str, float]:
+        """Seconds that one task of each stage may take."""
+        return {
+            "keyframes": self.keyframes_deadline_s,
+            "embedding": self.embedding_deadline_s,
+            "clustering": self.clustering_deadline_s,
+        }
+
+    def to_environ(self) -> dict[str, str]:
+        """The environment variables that make another process read these settings."""
+        environ = {}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if value is None or value == field.default:
+                continue
+            if isinstance(value, bool):
+                value = "yes" if value else "no"
+            elif isinstance(value, Mapping):
+                value = json.dumps(dict(value))
+            environ[PREFIX + field.name.upper()] = str(value)
+        return environ
+
+
+def _truth(text: str) -> bool:
+    words = {"yes": True, "true": True, "1": True, "on": True, "no": False, "false": False, "0": False, "off": False}
+    return words[text.strip().lower()]
+
+
+def _json_object(text: str) -> Mapping[str, Any]:
+    value = json.loads(text)
+    if not isinstance(value, dict):
+        raise ValueError(text)
+    return value
+
+
+#: Annotation of a field -> how its text is read, and what a person is told is expected.
+_READERS: dict[str, tuple[Callable[[str], Any], str]] = {
+    "str": (str, "text"),
+    "int": (int, "a whole number"),
+    "float": (float, "a number"),
+    "bool": (_truth, "yes or no"),
+    "Path | None": (lambda text: Path(text).expanduser().absolute(), "a path"),
+    "Mapping[str, Any]": (_json_object, "a JSON object"),
+}
+
+
+def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
+    """Read the settings from `environ` (the process's own environment when left out).
+
+    Raises `SettingError` naming the variable, its value and what is expected.
+    """
+    environ = os.environ if environ is None else environ
+    values: dict[str, Any] = {"own_models": {}}
+    by_variable = {PREFIX + field.name.upper(): field for field in fields(Settings)}
+    for variable, text in environ.items():
+        if not variable.startswith(PREFIX) or variable in NOT_SETTINGS:
+            continue
+        field = by_variable.get(variable)
+        if field is None:
+            raise SettingError(f"{variable} is not a setting of Reelmap; known are: {', '.join(sorted(by_variable))}")
+        read, expected = _READERS[str(field.type)]
+        try:
+            values[field.name] = read(text)
+        except (ValueError, KeyError):
+            raise SettingError(f"{variable} is {text!r}; expected {expected}") from None
+    return _checked(Settings(**values))
+
+
+def _checked(settings: Settings) -> Settings:
+    if settings.database_url and not settings.database_url.startswith("postgresql+psycopg2://"):
+        # A bare postgresql:// means another driver since SQLAlchemy 2.1.
+        scheme = settings.database_url.split(":", 1)[0]
+        raise SettingError(f"{PREFIX}DATABASE_URL starts with {scheme}:; it must start with postgresql+psycopg2://")
+    if settings.heartbeat_s * 2 >= settings.lease_s:
+        raise SettingError(
+            f"{PREFIX}HEARTBEAT_S is {settings.heartbeat_s:g}; it must be below half of "
+            f"{PREFIX}LEASE_S ({settings.lease_s:g}), or one missed renewal loses a running task"
+        )
+    return settings

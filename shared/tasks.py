@@ -1,0 +1,576 @@
+"""The states of tasks and jobs, and every change of them: the only writer of state.
+
+Each change is one UPDATE that names the states it may start from and, where a worker makes it, the attempt that the
+worker holds. Zero rows mean that somebody else got there first. The attempt is the fence: a worker that lost its lease
+changes nothing. Times are the database's, so that no worker's clock matters.
+
+Every function takes a connection inside a transaction and leaves the commit to its caller. Locks are taken in one
+order: tasks, then results, then the job's row last.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import Connection, TextClause, bindparam, text
+
+from shared import catalog
+from shared.errors import ErrorKind, TransientError
+from shared.pipeline import CHUNK_SIZE, Queue
+
+
+class TaskState(StrEnum):
+    """Where a task stands. `queued` and `running` are open, the others final."""
+
+    QUEUED = "queued"  # may be claimed from `run_at` on
+    RUNNING = "running"  # claimed; ours until `lease_until`
+    SUCCEEDED = "succeeded"  # its results are saved
+    FAILED = "failed"  # given up, with a reason
+    CANCELLED = "cancelled"  # a person took the job back
+
+
+class JobState(StrEnum):
+    """Where a job stands: what `advance` makes of its tasks."""
+
+    QUEUED = "queued"  # nothing has been claimed yet
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    PARTLY_FAILED = "partly_failed"  # clusterings were made, and something failed
+    FAILED = "failed"  # the round produced no clustering
+    CANCELLED = "cancelled"
+
+
+#: The moves that exist. The statements below make exactly these; a test holds them to it.
+MOVES: dict[TaskState, frozenset[TaskState]] = {
+    TaskState.QUEUED: frozenset({TaskState.RUNNING, TaskState.CANCELLED}),
+    TaskState.RUNNING: frozenset({TaskState.SUCCEEDED, TaskState.FAILED, TaskState.QUEUED, TaskState.CANCELLED}),
+    TaskState.SUCCEEDED: frozenset(),
+    TaskState.FAILED: frozenset({TaskState.QUEUED}),
+    TaskState.CANCELLED: frozenset({TaskState.QUEUED}),
+}
+
+#: Postgres channels: "something is due", and "this query picture has its vector" (payload: the query's id).
+TASKS_CHANNEL = "reelmap_tasks"
+QUERIES_CHANNEL = "reelmap_queries"
+
+#: What a person's `retry` adds to the attempts, and what a graceful hand-back adds.
+RETRY_ADDS, HAND_BACK_ADDS = 3, 1
+
+#: The longest wait after a transient error; after many hand-backs the fourfold would grow beyond reason.
+LONGEST_BACKOFF_S = 900
+
+#: An id that no row has, for an empty IN list.
+NO_ID = "00000000-0000-0000-0000-000000000000"
+
+#: Jobs' own work; clusterings that a person asked for never change the job's state.
+_OF_THE_JOB = "NOT EXISTS (SELECT FROM clusterings c WHERE c.id = t.clustering_id AND c.asked)"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A task that is ours, under the attempt that fences it."""
+
+    task_id: str
+    attempt: int
+    attempts_allowed: int
+    queue: Queue
+    job_id: str | None
+    source_id: str | None
+    video_id: str | None
+    model: str | None
+    chunk: int | None
+    clustering_id: str | None
+    query_id: str | None
+
+
+def _claims(rows: Iterable[Any]) -> list[Claim]:
+    return [Claim(**{**row._mapping, "queue": Queue(row.queue)}) for row in rows]
+
+
+_CLAIMED_COLUMNS = """t.id AS task_id, t.attempt, t.attempts_allowed, t.queue, t.job_id, t.source_id, t.video_id,
+    t.model, t.chunk, t.clustering_id, t.query_id"""
+
+
+def _sql(statement: str, *expanding: str) -> TextClause:
+    return text(statement).bindparams(*(bindparam(name, expanding=True) for name in expanding))
+
+
+# --- Making tasks -----------------------------------------------------------------------------------------------
+
+
+def add_keyframes_tasks(connection: Connection, job_id: str) -> int:
+    """One task for each source of the job that has none. Returns how many."""
+    return _added(
+        connection,
+        """
+        INSERT INTO tasks (job_id, stage, queue, source_id, host, attempts_allowed)
+        SELECT s.job_id, 'keyframes', 'keyframes', s.id, s.host, :attempts FROM sources s
+        WHERE s.job_id = :job AND NOT EXISTS (SELECT FROM tasks t WHERE t.source_id = s.id)
+        ORDER BY s.position
+        ON CONFLICT DO NOTHING""",
+        job=job_id,
+    )
+
+
+def add_embedding_tasks(connection: Connection, job_id: str, video_ids: Collection[str] | None = None) -> int:
+    """One task for each chunk of the job's videos (of `video_ids` only, when given) and model that lacks a vector.
+
+    The caller holds the job's row (`lock_job`), so that models added at the same time are not missed.
+    """
+    return _added(
+        connection,
+        f"""
+        INSERT INTO tasks (job_id, stage, queue, video_id, model, chunk, attempts_allowed)
+        SELECT DISTINCT s.job_id, 'embedding', 'embedding', s.video_id, m.name, k.position / {CHUNK_SIZE},
+               CAST(:attempts AS integer)
+        FROM sources s
+        JOIN jobs j ON j.id = s.job_id
+        CROSS JOIN LATERAL unnest(j.models) AS m (name)
+        JOIN key_frames k ON k.extraction_id = s.extraction_id
+        WHERE s.job_id = :job {"" if video_ids is None else "AND s.video_id IN :videos"}
+          AND NOT EXISTS (SELECT FROM embeddings e WHERE e.key_frame_id = k.id AND e.model = m.name)
+        ON CONFLICT DO NOTHING""",
+        *(() if video_ids is None else ("videos",)),
+        job=job_id,
+        **({} if video_ids is None else {"videos": list(video_ids) or [NO_ID]}),
+    )
+
+
+def add_clustering_task(connection: Connection, job_id: str, clustering_id: str) -> None:
+    """The task that runs a clustering."""
+    _added(
+        connection,
+        """
+        INSERT INTO tasks (job_id, stage, queue, model, clustering_id, attempts_allowed)
+        SELECT :job, 'clustering', 'clustering', c.model, c.id, :attempts FROM clusterings c WHERE c.id = :clustering
+        ON CONFLICT DO NOTHING""",
+        job=job_id,
+        clustering=clustering_id,
+    )
+
+
+def add_query_task(connection: Connection, query_id: str) -> None:
+    """The task that embeds a query picture."""
+    _added(
+        connection,
+        """
+        INSERT INTO tasks (stage, queue, model, query_id, attempts_allowed)
+        SELECT 'embedding', 'query', q.model, q.id, :attempts FROM queries q WHERE q.id = :query
+        ON CONFLICT DO NOTHING""",
+        query=query_id,
+    )
+
+
+#: How often a new task may be tried.
+ATTEMPTS_ALLOWED = 3
+
+
+def _added(connection: Connection, statement: str, *expanding: str, **values: Any) -> int:
+    added = connection.execute(_sql(statement, *expanding), {"attempts": ATTEMPTS_ALLOWED, **values}).rowcount
+    if added:
+        notify_due(connection)
+    return added
+
+
+def notify_due(connection: Connection) -> None:
+    """Wake the dispatcher when this transaction commits."""
+    connection.execute(text(f"NOTIFY {TASKS_CHANNEL}"))
+
+
+# --- What a worker does ---------------------------------------------------------------------------------------------
+
+
+def claim(connection: Connection, task_ids: Collection[str], *, owner: str, lease_s: float) -> list[Claim]:
+    """Take those of the tasks that are queued and due: counts the attempt, sets the lease."""
+    claims = _claims(
+        connection.execute(
+            _sql(
+                f"""
+                UPDATE tasks t
+                SET state = 'running', attempt = attempt + 1, owner = :owner, claimed_at = now(),
+                    lease_until = now() + make_interval(secs => :lease_s), error_kind = NULL, error = NULL
+                WHERE t.id IN :ids AND t.state = 'queued' AND t.run_at <= now()
+                RETURNING {_CLAIMED_COLUMNS}""",
+                "ids",
+            ),
+            {"ids": list(task_ids) or [NO_ID], "owner": owner, "lease_s": lease_s},
+        )
+    )
+    _start_jobs(connection, claims)
+    return claims
+
+
+def claim_more(connection: Connection, like: Claim, *, key_frames: int, owner: str, lease_s: float) -> list[Claim]:
+    """Take further due embedding tasks of the same queue and model, holding at most `key_frames` key frames together.
+
+    Fills the GPU where videos have few key frames; each task keeps its own fence.
+    """
+    claims = _claims(
+        connection.execute(
+            text(
+                f"""
+                WITH due AS (
+                    SELECT t.id, t.run_at FROM tasks t
+                    WHERE t.queue = :queue AND t.model = :model AND t.state = 'queued' AND t.run_at <= now()
+                    ORDER BY t.run_at, t.id LIMIT 64 FOR UPDATE SKIP LOCKED
+                ), sized AS (
+                    SELECT due.id, due.run_at, CASE WHEN t.query_id IS NOT NULL THEN 1 ELSE (
+                        SELECT least({CHUNK_SIZE}, max(x.key_frame_count) - t.chunk * {CHUNK_SIZE})
+                        FROM sources s JOIN extractions x ON x.id = s.extraction_id
+                        WHERE s.job_id = t.job_id AND s.video_id = t.video_id) END AS size
+                    FROM due JOIN tasks t ON t.id = due.id
+                ), fitting AS (
+                    SELECT id, sum(size) OVER (ORDER BY run_at, id) AS total FROM sized
+                )
+                UPDATE tasks t
+                SET state = 'running', attempt = attempt + 1, owner = :owner, claimed_at = now(),
+                    lease_until = now() + make_interval(secs => :lease_s), error_kind = NULL, error = NULL
+                FROM fitting WHERE t.id = fitting.id AND fitting.total <= :key_frames AND t.state = 'queued'
+                RETURNING {_CLAIMED_COLUMNS}"""
+            ),
+            {"queue": like.queue, "model": like.model, "key_frames": key_frames, "owner": owner, "lease_s": lease_s},
+        )
+    )
+    _start_jobs(connection, claims)
+    return claims
+
+
+def _start_jobs(connection: Connection, claims: Sequence[Claim]) -> None:
+    for job_id in sorted({claim.job_id for claim in claims if claim.job_id}):
+        connection.execute(
+            text("UPDATE jobs SET state = 'running', started_at = now() WHERE id = :job AND state = 'queued'"),
+            {"job": job_id},
+        )
+
+
+def renew(connection: Connection, claims: Sequence[Claim], *, lease_s: float) -> set[str]:
+    """Prolong the leases. Returns the ids of the tasks that are still ours."""
+    return {
+        row.id
+        for claim in claims
+        for row in connection.execute(
+            text(
+                """UPDATE tasks SET lease_until = now() + make_interval(secs => :lease_s)
+                WHERE id = :id AND state = 'running' AND attempt = :attempt RETURNING id"""
+            ),
+            {"id": claim.task_id, "attempt": claim.attempt, "lease_s": lease_s},
+        )
+    }
+
+
+def _leave_running(connection: Connection, claim: Claim, assignments: str, **values: Any) -> bool:
+    """The fenced move out of `running`. False: the attempt is no longer ours, nothing was changed."""
+    moved = connection.execute(
+        text(
+            f"""UPDATE tasks SET {assignments}, lease_until = NULL, owner = NULL
+            WHERE id = :id AND state = 'running' AND attempt = :attempt"""
+        ),
+        {"id": claim.task_id, "attempt": claim.attempt, **values},
+    ).rowcount
+    return bool(moved)
+
+
+def succeed(connection: Connection, claim: Claim) -> bool:
+    """running → succeeded. False: not ours any more; the caller rolls its results back."""
+    return _leave_running(connection, claim, "state = 'succeeded', finished_at = now()")
+
+
+def fail(connection: Connection, claim: Claim, kind: ErrorKind, reason: str) -> bool:
+    """running → failed, for good."""
+    return _leave_running(
+        connection,
+        claim,
+        "state = 'failed', finished_at = now(), error_kind = :kind, error = :reason",
+        kind=kind,
+        reason=reason,
+    )
+
+
+def try_later(connection: Connection, claim: Claim, error: TransientError, *, backoff_s: float) -> bool:
+    """running → queued after a wait, or failed with this reason once the attempts are used up."""
+    if claim.attempt >= claim.attempts_allowed:
+        times = f" (tried {claim.attempt} times)"
+        return fail(connection, claim, error.kind, error.message + times)
+    # The jitter keeps tasks that failed together from coming back together.
+    wait_s = min(backoff_s * 4 ** (claim.attempt - 1), LONGEST_BACKOFF_S) * random.uniform(0.8, 1.2)
+    moved = _leave_running(
+        connection,
+        claim,
+        """state = 'queued', run_at = now() + make_interval(secs => :wait_s), sent_at = NULL, claimed_at = NULL,
+        error_kind = :kind, error = :reason""",
+        wait_s=max(wait_s, error.retry_after_s or 0),
+        kind=error.kind,
+        reason=error.message,
+    )
+    if moved:
+        notify_due(connection)
+    return moved
+
+
+def hand_back(connection: Connection, claim: Claim) -> bool:
+    """running → queued at once: the worker was asked to stop. Costs the task no attempt."""
+    moved = _leave_running(
+        connection,
+        claim,
+        f"""state = 'queued', run_at = now(), sent_at = NULL, claimed_at = NULL,
+        attempts_allowed = attempts_allowed + {HAND_BACK_ADDS}""",
+    )
+    if moved:
+        notify_due(connection)
+    return moved
+
+
+# --- What a person does ----------------------------------------------------------------------------------------------
+
+
+def cancel_job(connection: Connection, job_id: str) -> bool:
+    """Every open task of the job → cancelled, and the job with them. False: the job was already final."""
+    _cancel_open_tasks(connection, job_id)
+    moved = connection.execute(
+        text(
+            """UPDATE jobs SET state = 'cancelled', finished_at = now()
+            WHERE id = :job AND state IN ('queued', 'running')"""
+        ),
+        {"job": job_id},
+    ).rowcount
+    # Once more under the job's lock: a task that ended meanwhile may have added tasks that the first look missed.
+    _cancel_open_tasks(connection, job_id)
+    return bool(moved)
+
+
+def _cancel_open_tasks(connection: Connection, job_id: str) -> None:
+    connection.execute(
+        text(
+            """UPDATE tasks SET state = 'cancelled', finished_at = now(), lease_until = NULL, owner = NULL
+            WHERE job_id = :job AND state IN ('queued', 'running')"""
+        ),
+        {"job": job_id},
+    )
+
+
+def retry_job(connection: Connection, job_id: str) -> int:
+    """Failed and cancelled keyframes and embedding tasks → queued, in a new round. Returns how many.
+
+    Clusterings are not among them: the new round makes its own. A job whose only trouble was a clustering gets a new
+    round too; then 0 tasks are requeued and `advance` runs the clusterings again.
+    """
+    requeued = connection.execute(
+        text(
+            f"""
+            UPDATE tasks SET state = 'queued', run_at = now(), sent_at = NULL, claimed_at = NULL, finished_at = NULL,
+                   error_kind = NULL, error = NULL, attempts_allowed = attempts_allowed + {RETRY_ADDS}
+            WHERE job_id = :job AND state IN ('failed', 'cancelled') AND queue IN ('keyframes', 'embedding')"""
+        ),
+        {"job": job_id},
+    ).rowcount
+    if requeued:
+        notify_due(connection)
+    next_round(connection, job_id)
+    return requeued
+
+
+def lock_job(connection: Connection, job_id: str) -> JobState | None:
+    """Hold the job's row until the end of the transaction. None: there is no such job."""
+    # NO KEY: inserting rows that refer to the job takes a KEY SHARE lock, which this must not wait for.
+    state = connection.execute(
+        text("SELECT state FROM jobs WHERE id = :job FOR NO KEY UPDATE"), {"job": job_id}
+    ).scalar()
+    return JobState(state) if state else None
+
+
+def next_round(connection: Connection, job_id: str) -> None:
+    """The job's content grew, or will: one more round, and the job is running again."""
+    connection.execute(
+        text("UPDATE jobs SET round = round + 1, state = 'running', finished_at = NULL WHERE id = :job"),
+        {"job": job_id},
+    )
+
+
+# --- What follows from what ended ---------------------------------------------------------------------------------
+
+
+def advance(connection: Connection, job_id: str) -> JobState | None:
+    """Make the clusterings that are due and set the job's state: the last act of every transaction that ends a task.
+
+    Locks the job's row after the results were written, so that of several tasks that end at the same instant the last
+    one to get the lock sees all of them (READ COMMITTED takes a new snapshot for every statement).
+    """
+    state = lock_job(connection, job_id)
+    if state is None or state is JobState.CANCELLED:
+        return state
+    _make_due_clusterings(connection, job_id)
+    return _set_job_state(connection, job_id)
+
+
+def _make_due_clusterings(connection: Connection, job_id: str) -> None:
+    """This round's clustering of every model that has vectors and nothing open before it."""
+    due = connection.execute(
+        text(
+            """
+            SELECT m.name AS model, j.round, j.clustering
+            FROM jobs j CROSS JOIN LATERAL unnest(j.models) AS m (name)
+            WHERE j.id = :job
+              AND NOT EXISTS (
+                SELECT FROM tasks t WHERE t.job_id = j.id AND t.state IN ('queued', 'running')
+                AND (t.queue = 'keyframes' OR (t.queue = 'embedding' AND t.model = m.name)))
+              AND EXISTS (
+                SELECT FROM sources s JOIN key_frames k ON k.extraction_id = s.extraction_id
+                JOIN embeddings e ON e.key_frame_id = k.id AND e.model = m.name WHERE s.job_id = j.id)"""
+        ),
+        {"job": job_id},
+    ).all()
+    for model, round_, settings in due:
+        made = connection.execute(
+            text(
+                """
+                INSERT INTO clusterings (job_id, round, model, settings, settings_key, asked)
+                VALUES (:job, :round, :model, (SELECT clustering FROM jobs WHERE id = :job), :key, false)
+                ON CONFLICT DO NOTHING RETURNING id"""
+            ),
+            {"job": job_id, "round": round_, "model": model, "key": catalog.canonical_sha256(settings)},
+        ).scalar()
+        if made:
+            add_clustering_task(connection, job_id, made)
+
+
+def _set_job_state(connection: Connection, job_id: str) -> JobState:
+    counts = connection.execute(
+        text(
+            f"""
+            SELECT count(*) FILTER (WHERE t.state IN ('queued', 'running')) AS open,
+                   count(*) FILTER (WHERE t.state IN ('failed', 'cancelled')
+                                    AND (t.queue <> 'clustering' OR c.round = j.round)) AS failed,
+                   count(*) FILTER (WHERE t.state = 'succeeded' AND c.round = j.round) AS produced
+            FROM jobs j
+            LEFT JOIN tasks t ON t.job_id = j.id AND {_OF_THE_JOB}
+            LEFT JOIN clusterings c ON c.id = t.clustering_id
+            WHERE j.id = :job"""
+        ),
+        {"job": job_id},
+    ).one()
+    state = job_state(open_tasks=counts.open, failed_tasks=counts.failed, produced_clusterings=counts.produced)
+    connection.execute(
+        text(
+            """
+            UPDATE jobs SET state = CASE WHEN :final OR state <> 'queued' THEN :state ELSE state END,
+                   finished_at = CASE WHEN :final THEN coalesce(finished_at, now()) END
+            WHERE id = :job AND state <> 'cancelled'"""
+        ),
+        {"job": job_id, "state": state, "final": state is not JobState.RUNNING},
+    )
+    return state
+
+
+def job_state(*, open_tasks: int, failed_tasks: int, produced_clusterings: int) -> JobState:
+    """What a job's tasks make of it: all of its own tasks, and the clusterings that this round produced."""
+    if open_tasks:
+        return JobState.RUNNING
+    if not produced_clusterings:
+        return JobState.FAILED
+    return JobState.PARTLY_FAILED if failed_tasks else JobState.SUCCEEDED
+
+
+# --- What the dispatcher does ---------------------------------------------------------------------------------------
+
+
+def take_back_expired(connection: Connection, *, limit: int = 100) -> list[tuple[str, str]]:
+    """Tasks whose lease ran out → queued, or failed once the attempts are used up. Returns (task id, new state)."""
+    rows = connection.execute(
+        text(
+            """
+            WITH expired AS (
+                SELECT id FROM tasks WHERE state = 'running' AND lease_until < now()
+                ORDER BY lease_until LIMIT :limit FOR UPDATE SKIP LOCKED
+            )
+            UPDATE tasks t
+            SET state = CASE WHEN attempt >= attempts_allowed THEN 'failed' ELSE 'queued' END,
+                finished_at = CASE WHEN attempt >= attempts_allowed THEN now() END,
+                run_at = now(), sent_at = NULL, claimed_at = NULL, lease_until = NULL, owner = NULL,
+                error_kind = :kind,
+                error = 'the worker stopped answering while it worked on this, ' || attempt
+                    || CASE attempt WHEN 1 THEN ' time' ELSE ' times' END
+                    || CASE WHEN attempt >= attempts_allowed THEN '; it was given up' ELSE '; it is tried again' END
+            FROM expired WHERE t.id = expired.id
+            RETURNING t.id, t.state, t.job_id"""
+        ),
+        {"limit": limit, "kind": ErrorKind.WORKER_LOST},
+    ).all()
+    for job_id in sorted({row.job_id for row in rows if row.state == TaskState.FAILED and row.job_id}):
+        advance(connection, job_id)
+    return [(row.id, row.state) for row in rows]
+
+
+def due(connection: Connection, queue: Queue, *, window: int, per_host: int) -> list[str]:
+    """Ids of tasks to send now, oldest turn first: at most what keeps `window` messages sent and unclaimed.
+
+    Round-robin over jobs, so that a small job never waits behind a huge one. At most `per_host` fetches of one host
+    are sent or running at a time.
+    """
+    return list(
+        connection.execute(
+            text(
+                """
+                WITH sent AS (
+                    SELECT count(*) AS n FROM tasks
+                    WHERE queue = :queue AND state = 'queued' AND sent_at IS NOT NULL
+                ), busy AS (
+                    SELECT host, count(*) AS n FROM tasks
+                    WHERE queue = :queue AND host IS NOT NULL
+                      AND (state = 'running' OR (state = 'queued' AND sent_at IS NOT NULL))
+                    GROUP BY host
+                ), waiting AS (
+                    SELECT t.id, t.job_id, t.run_at, t.created_at,
+                           row_number() OVER (PARTITION BY t.host ORDER BY t.run_at, t.created_at, t.id)
+                             + coalesce(busy.n, 0) AS at_host, t.host
+                    FROM tasks t LEFT JOIN busy ON busy.host = t.host
+                    WHERE t.queue = :queue AND t.state = 'queued' AND t.sent_at IS NULL AND t.run_at <= now()
+                ), turns AS (
+                    SELECT id, run_at, created_at,
+                           row_number() OVER (PARTITION BY job_id ORDER BY run_at, created_at, id) AS turn
+                    FROM waiting WHERE host IS NULL OR at_host <= :per_host
+                )
+                SELECT id FROM turns ORDER BY turn, run_at, created_at, id
+                LIMIT greatest(0, :window - (SELECT n FROM sent))"""
+            ),
+            {"queue": queue, "window": window, "per_host": per_host},
+        ).scalars()
+    )
+
+
+def mark_sent(connection: Connection, task_ids: Collection[str]) -> None:
+    """Stamp `sent_at` on tasks whose message is in the broker."""
+    connection.execute(
+        _sql("UPDATE tasks SET sent_at = now() WHERE id IN :ids AND state = 'queued'", "ids"),
+        {"ids": list(task_ids) or [NO_ID]},
+    )
+
+
+def forget_overtaken(connection: Connection, queue: Queue, *, after_s: float) -> int:
+    """Forget `sent_at` of tasks when one that was sent `after_s` later has been claimed: the queue is first in,
+    first out, so their message is lost."""
+    return connection.execute(
+        text(
+            """
+            UPDATE tasks SET sent_at = NULL
+            WHERE queue = :queue AND state = 'queued' AND sent_at IS NOT NULL
+              AND sent_at < (SELECT max(sent_at) FROM tasks WHERE queue = :queue AND claimed_at >= sent_at)
+                            - make_interval(secs => :after_s)"""
+        ),
+        {"queue": queue, "after_s": after_s},
+    ).rowcount
+
+
+def forget_sent(connection: Connection, queue: Queue, *, older_than_s: float = 0) -> int:
+    """Forget `sent_at` of the queue's unclaimed tasks: their messages are known to be gone."""
+    return connection.execute(
+        text(
+            """
+            UPDATE tasks SET sent_at = NULL WHERE queue = :queue AND state = 'queued'
+            AND sent_at <= now() - make_interval(secs => :older_than_s)"""
+        ),
+        {"queue": queue, "older_than_s": older_than_s},
+    ).rowcount
