@@ -1,0 +1,63 @@
+"""Removes what nothing refers to: orphaned blobs, answered query pictures, old idempotency keys."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Collection, Iterable, Iterator
+from itertools import islice
+from typing import TypeVar
+
+from sqlalchemy import bindparam, text
+
+from shared.blobs import BlobStore
+from shared.db import Database
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+#: Blobs are written before their rows; a younger one may still be waiting for its row.
+ORPHAN_AFTER_S = 24 * 3600
+
+#: Where blobs live, and the statement that tells which of the names `:names` some row refers to.
+_REFERRED = {
+    "pictures/": """SELECT blob FROM key_frames WHERE blob IN :names
+                    UNION SELECT small_blob FROM key_frames WHERE small_blob IN :names""",
+    "uploads/": "SELECT blob FROM uploads WHERE blob IN :names",
+    "queries/": "SELECT blob FROM queries WHERE blob IN :names",
+}
+
+
+def forget_old_rows(database: Database) -> None:
+    """Remove query pictures and idempotency keys that are older than a day."""
+    with database.transaction() as connection:
+        connection.execute(text("DELETE FROM queries WHERE created_at < now() - interval '1 day'"))
+        connection.execute(text("DELETE FROM idempotency_keys WHERE created_at < now() - interval '1 day'"))
+
+
+def remove_orphans(database: Database, blobs: BlobStore, *, older_than_s: float = ORPHAN_AFTER_S) -> int:
+    """Delete blobs that no row refers to. Returns how many."""
+    removed = 0
+    for prefix, statement in _REFERRED.items():
+        old = (name for name, written_at in blobs.names(prefix) if written_at < time.time() - older_than_s)
+        for names in _batches(old, 500):
+            for name in _unreferred(database, statement, names):
+                blobs.delete(name)
+                removed += 1
+    if removed:
+        logger.info("removed %d blobs that nothing refers to", removed, extra={"event": "orphans_removed"})
+    return removed
+
+
+def _unreferred(database: Database, statement: str, names: Collection[str]) -> list[str]:
+    query = text(statement).bindparams(bindparam("names", expanding=True))
+    with database.transaction() as connection:
+        referred = set(connection.execute(query, {"names": list(names)}).scalars())
+    return [name for name in names if name not in referred]
+
+
+def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    iterator = iter(items)
+    while batch := list(islice(iterator, size)):
+        yield batch
