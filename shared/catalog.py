@@ -24,10 +24,6 @@ DEFAULT_MODELS = ("efficientnet_b0", "vit_mae_base")
 DEFAULT_STRATEGY = "shots"
 DEFAULT_ALGORITHM = "kmeans"
 
-#: Longest side and JPEG quality of the two pictures kept of every key frame. Part of the recipe.
-PICTURE_MAX_PX, PICTURE_QUALITY = 960, 90
-SMALL_PICTURE_MAX_PX, SMALL_PICTURE_QUALITY = 320, 85
-
 #: What can be done to the vectors before they are clustered.
 SCALINGS = {
     "standard": "each dimension to mean 0 and variance 1, as scikit-learn's StandardScaler does",
@@ -201,16 +197,6 @@ def strategy_settings(given: Mapping[str, Any]) -> dict[str, Any]:
     known("key-frame strategy", name, strategies())
     module = _modules("services.keyframes.strategies")[name]
     return {"strategy": name, **_checked_parameters(f"strategy {name}", module, given)}
-
-
-def recipe(settings: Mapping[str, Any]) -> str:
-    """SHA-256 of the canonical JSON of everything that chooses key frames.
-
-    settings: as `strategy_settings` returns them.
-    """
-    version = strategies()[settings["strategy"]].version
-    pictures = [PICTURE_MAX_PX, PICTURE_QUALITY, SMALL_PICTURE_MAX_PX, SMALL_PICTURE_QUALITY]
-    return canonical_sha256({"settings": dict(settings), "version": version, "pictures": pictures})
 
 
 #: Settings of a clustering that every algorithm has.

@@ -1,0 +1,28 @@
+"""The process that clusters."""
+
+from __future__ import annotations
+
+from services.clustering.tasks import make_stage
+from shared.celery_app import StopSignal, run_worker
+from shared.pipeline import Queue
+from shared.settings import load_settings
+from shared.workplace import open_workplace
+
+
+def main() -> None:
+    """Work until SIGTERM."""
+    settings = load_settings()
+    stop = StopSignal()
+    place = open_workplace(settings, Queue.CLUSTERING, stop)
+    stage = make_stage(settings)
+    run_worker(
+        settings,
+        Queue.CLUSTERING,
+        lambda task_id: place.runner.run_tasks([task_id], stage),
+        stop=stop,
+        tasks_per_process=20,
+    )
+
+
+if __name__ == "__main__":
+    main()

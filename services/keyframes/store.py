@@ -1,0 +1,200 @@
+"""Moves key frames between tables, blobs and plain data."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from sqlalchemy import Connection, insert, select, text
+from sqlalchemy.dialects import postgresql
+
+from services.keyframes import extraction as pictures
+from services.keyframes.extraction import Extraction
+from shared import catalog, tasks
+from shared.blobs import BlobStore
+from shared.errors import ErrorKind, TransientError
+from shared.tables import extractions, key_frames, sources, videos
+from shared.tasks import Claim
+
+
+@dataclass(frozen=True)
+class SourceWork:
+    """One source to fetch and cut up.
+
+    settings: `{"strategy": …, parameters}`. upload: blob, SHA-256 and file name of an `upload:` source, else None.
+    """
+
+    source_id: str
+    project_id: str
+    url: str
+    settings: Mapping[str, Any]
+    upload: tuple[str, str, str] | None
+
+
+@dataclass(frozen=True)
+class SourceResult:
+    """What was behind a source.
+
+    extraction: None when the project had it already, and then `extraction_id` is the one it has.
+    """
+
+    sha256: str
+    size_bytes: int
+    title: str | None
+    recipe: str
+    settings: Mapping[str, Any]
+    extraction_id: str
+    extraction: Extraction | None
+
+
+def recipe(settings: Mapping[str, Any]) -> str:
+    """SHA-256 of the canonical JSON of everything that chooses and makes key frames."""
+    return catalog.canonical_sha256(
+        {
+            "settings": dict(settings),
+            "version": catalog.strategies()[settings["strategy"]].version,
+            "pictures": [
+                pictures.PICTURE_PX,
+                pictures.PICTURE_QUALITY,
+                pictures.SMALL_PICTURE_PX,
+                pictures.SMALL_PICTURE_QUALITY,
+            ],
+        }
+    )
+
+
+def load(connection: Connection, claim: Claim) -> SourceWork | None:
+    """The source of a keyframes task; None when it was deleted."""
+    row = connection.execute(
+        text(
+            """
+            SELECT s.id, j.project_id, s.url, j.key_frames, u.blob, u.sha256, u.file_name
+            FROM sources s JOIN jobs j ON j.id = s.job_id
+            LEFT JOIN uploads u ON s.url = 'upload:' || u.id AND u.project_id = j.project_id
+            WHERE s.id = :source"""
+        ),
+        {"source": claim.source_id},
+    ).one_or_none()
+    if row is None:
+        return None
+    upload = (row.blob, row.sha256, row.file_name) if row.blob else None
+    return SourceWork(row.id, row.project_id, row.url, row.key_frames, upload)
+
+
+def find_extraction(connection: Connection, project_id: str, sha256: str, recipe: str) -> str | None:
+    """The id of the extraction that the project has of these bytes by this recipe, if it has one."""
+    return connection.execute(
+        select(extractions.c.id)
+        .join(videos, videos.c.id == extractions.c.video_id)
+        .where(videos.c.project_id == project_id, videos.c.sha256 == sha256, extractions.c.recipe == recipe)
+    ).scalar()
+
+
+def put_pictures(blobs: BlobStore, extraction_id: str, extraction: Extraction) -> None:
+    """Store the pictures of an extraction, before its rows are written."""
+    for key_frame in extraction.key_frames:
+        blobs.put(_blob(extraction_id, key_frame.frame_index), key_frame.file)
+        blobs.put(_small_blob(extraction_id, key_frame.frame_index), key_frame.small_file)
+
+
+def _blob(extraction_id: str, frame_index: int) -> str:
+    return f"pictures/{extraction_id}/{frame_index:07d}.jpg"
+
+
+def _small_blob(extraction_id: str, frame_index: int) -> str:
+    return f"pictures/{extraction_id}/{frame_index:07d}_small.jpg"
+
+
+def new_extraction_id() -> str:
+    """An id that no other attempt uses, so that no blob name is ever written twice."""
+    return str(uuid.uuid4())
+
+
+def save(connection: Connection, claim: Claim, result: SourceResult) -> None:
+    """Write video, extraction and key frames once, and queue the embedding of what has no vector yet."""
+    assert claim.job_id
+    project_id = connection.execute(
+        text("SELECT project_id FROM jobs WHERE id = :job"), {"job": claim.job_id}
+    ).scalar_one()
+    video_id = _keep_video(connection, project_id, result)
+    extraction_id = _keep_extraction(connection, claim, video_id, result)
+    connection.execute(
+        sources.update()
+        .where(sources.c.id == claim.source_id)
+        .values(video_id=video_id, extraction_id=extraction_id, title=result.title)
+    )
+    # The job's row last: models that somebody adds now are either seen here, or see this video.
+    tasks.lock_job(connection, claim.job_id)
+    tasks.add_embedding_tasks(connection, claim.job_id, [video_id])
+
+
+def _keep_video(connection: Connection, project_id: str, result: SourceResult) -> str:
+    """The video's id; its row stays locked, so that two workers with the same bytes take turns."""
+    statement = postgresql.insert(videos).values(
+        project_id=project_id, sha256=result.sha256, size_bytes=result.size_bytes
+    )
+    video_id: str = connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=[videos.c.project_id, videos.c.sha256], set_={"size_bytes": statement.excluded.size_bytes}
+        ).returning(videos.c.id)
+    ).scalar_one()
+    return video_id
+
+
+def _keep_extraction(connection: Connection, claim: Claim, video_id: str, result: SourceResult) -> str:
+    # A job shows a video once, also when the recipe's code changed between two of its sources.
+    there: str | None = connection.execute(
+        text(
+            """
+            SELECT x.id FROM extractions x WHERE x.video_id = :video AND (x.recipe = :recipe OR x.id IN (
+                SELECT s.extraction_id FROM sources s WHERE s.job_id = :job AND s.video_id = :video))
+            ORDER BY x.recipe <> :recipe DESC LIMIT 1"""
+        ),
+        {"video": video_id, "recipe": result.recipe, "job": claim.job_id},
+    ).scalar()
+    if there:
+        return there
+    if result.extraction is None:
+        raise TransientError(
+            ErrorKind.INTERNAL, "the key frames that this video had were deleted meanwhile; it is cut up again"
+        )
+    _write_extraction(connection, video_id, result, result.extraction)
+    return result.extraction_id
+
+
+def _write_extraction(connection: Connection, video_id: str, result: SourceResult, extraction: Extraction) -> None:
+    connection.execute(
+        insert(extractions).values(
+            id=result.extraction_id,
+            video_id=video_id,
+            recipe=result.recipe,
+            settings=dict(result.settings),
+            frames=extraction.frames,
+            duration_s=extraction.duration_s,
+            facts=asdict(extraction.facts),
+            shots=[[shot.start_frame, shot.end_frame, shot.start_s, shot.end_s] for shot in extraction.shots],
+            damaged_packets=extraction.damaged_packets,
+            key_frame_count=len(extraction.key_frames),
+        )
+    )
+    connection.execute(
+        insert(key_frames),
+        [
+            {
+                "extraction_id": result.extraction_id,
+                "position": position,
+                "frame_index": key_frame.frame_index,
+                "time_s": key_frame.time_s,
+                "pts": key_frame.pts,
+                "shot_index": key_frame.shot_index,
+                "width_px": key_frame.width_px,
+                "height_px": key_frame.height_px,
+                "blob": _blob(result.extraction_id, key_frame.frame_index),
+                "small_blob": _small_blob(result.extraction_id, key_frame.frame_index),
+                "repeats": [list(span) for span in key_frame.repeats],
+            }
+            for position, key_frame in enumerate(extraction.key_frames)
+        ],
+    )

@@ -1,0 +1,93 @@
+"""The keyframes stage: fetch, hash, stop if the project has the extraction, else decode."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from services.keyframes import store
+from services.keyframes.decoder import Decoder
+from services.keyframes.extraction import Extraction
+from services.keyframes.fetch import Fetched, FetchLimits, fetch
+from services.keyframes.frames import DecodeLimits
+from services.keyframes.store import SourceResult, SourceWork
+from shared.blobs import BlobMissing, BlobStore
+from shared.db import Database
+from shared.errors import ErrorKind, PermanentError
+from shared.pipeline import Stage as StageName
+from shared.runner import Stage, Work
+from shared.settings import Settings
+
+
+def make_stage(
+    settings: Settings, database: Database, blobs: BlobStore, decoder: Decoder
+) -> Stage[SourceWork, SourceResult]:
+    """The stage as one worker process does it."""
+    fetch_limits = FetchLimits(
+        max_bytes=settings.max_video_bytes,
+        max_redirects=settings.max_redirects,
+        connect_timeout_s=5,
+        read_timeout_s=15,
+        total_timeout_s=settings.fetch_timeout_s,
+        max_duration_s=settings.max_video_s,
+    )
+    decode_limits = DecodeLimits(max_duration_s=settings.max_video_s)
+
+    @contextmanager
+    def brought(source: SourceWork, work: Work) -> Iterator[Fetched]:
+        if not source.url.startswith("upload:"):
+            yield fetch(
+                source.url,
+                work.folder,
+                fetch_limits,
+                allow_private_hosts=settings.allow_private_hosts,
+                check=work.check,
+            )
+            return
+        if source.upload is None:
+            raise PermanentError(ErrorKind.UPLOAD_MISSING, f"{source.url} is not there any more; upload it again")
+        blob, sha256, file_name = source.upload
+        with ExitStack() as stack:
+            try:
+                path = stack.enter_context(blobs.open_file(blob))
+            except BlobMissing:
+                raise PermanentError(
+                    ErrorKind.UPLOAD_MISSING, f"the bytes of {source.url} ({file_name}) are gone; upload it again"
+                ) from None
+            yield Fetched(path, sha256, path.stat().st_size, file_name, source.url, "file")
+
+    def compute(sources: Sequence[SourceWork], work: Work) -> list[SourceResult]:
+        return [compute_one(source, work) for source in sources]
+
+    def compute_one(source: SourceWork, work: Work) -> SourceResult:
+        recipe = store.recipe(source.settings)
+        with brought(source, work) as fetched:
+            with database.transaction() as connection:
+                known = store.find_extraction(connection, source.project_id, fetched.sha256, recipe)
+            extraction = None if known else decode(source, fetched.path, work)
+        extraction_id = known or store.new_extraction_id()
+        if extraction:
+            store.put_pictures(blobs, extraction_id, extraction)
+        return SourceResult(
+            sha256=fetched.sha256,
+            size_bytes=fetched.size_bytes,
+            title=fetched.title,
+            recipe=recipe,
+            settings=source.settings,
+            extraction_id=extraction_id,
+            extraction=extraction,
+        )
+
+    def decode(source: SourceWork, path: Path, work: Work) -> Extraction:
+        parameters = {name: value for name, value in source.settings.items() if name != "strategy"}
+        return decoder.extract(
+            path,
+            work.folder / "pictures",
+            source.settings["strategy"],
+            parameters,
+            limits=decode_limits,
+            check=work.check,
+        )
+
+    return Stage(StageName.KEYFRAMES, settings.keyframes_deadline_s, store.load, compute, store.save)

@@ -1,0 +1,30 @@
+"""The process that turns videos into key frames."""
+
+from __future__ import annotations
+
+from services.keyframes.decoder import Decoder
+from services.keyframes.tasks import make_stage
+from shared.celery_app import StopSignal, run_worker
+from shared.pipeline import Queue
+from shared.settings import load_settings
+from shared.workplace import open_workplace
+
+
+def main() -> None:
+    """Work until SIGTERM."""
+    settings = load_settings()
+    stop = StopSignal()
+    place = open_workplace(settings, Queue.KEYFRAMES, stop)
+    stage = make_stage(settings, place.database, place.blobs, Decoder())
+    run_worker(
+        settings,
+        Queue.KEYFRAMES,
+        lambda task_id: place.runner.run_tasks([task_id], stage),
+        stop=stop,
+        processes=settings.keyframes_processes,
+        tasks_per_process=50,
+    )
+
+
+if __name__ == "__main__":
+    main()
