@@ -1,0 +1,108 @@
+"""How much of one frame's content another one does not show, however camera, things and light moved in between."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from services.keyframes.signatures import LUMA_HEIGHT_PX, LUMA_WIDTH_PX, Signature
+
+# Blocks of the luma that are looked for in the other signature, and how far they may have moved between the two.
+BLOCK_ROWS, BLOCK_COLUMNS = 3, 4
+BLOCK_HEIGHT_PX, BLOCK_WIDTH_PX = LUMA_HEIGHT_PX // BLOCK_ROWS, LUMA_WIDTH_PX // BLOCK_COLUMNS
+REACH_Y_PX, REACH_X_PX = 6, 10
+# Variance (levels squared) at which a block's texture counts half: far below it is mostly noise and banding.
+HALF_WEIGHT_VARIANCE = 20.0
+# Variance that quantisation and coding leave in a block that shows nothing.
+NOISE_VARIANCE = 2.0
+# A picture in which no block has texture has no content that could be missing.
+LEAST_WEIGHT = 0.5
+# A smaller part of the picture is not looked at by itself: 12 x 9 signature pixels are about a sixth of each side.
+LEAST_BOX_HEIGHT_PX, LEAST_BOX_WIDTH_PX = 9, 12
+# A pixel has changed when it differs by more than this from some seconds ago; coding noise stays below.
+CHANGED_LEVELS = 10
+# Layouts last; what has not changed for so many frames is taken for one.
+LAYOUT_FRAMES = 600
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """The part of a signature's luma in which the picture changes: rows [top, bottom), columns [left, right)."""
+
+    top: int = 0
+    bottom: int = LUMA_HEIGHT_PX
+    left: int = 0
+    right: int = LUMA_WIDTH_PX
+
+
+WHOLE = Box()
+
+
+def unexplained(a: Signature, b: Signature, box: Box = WHOLE) -> float:
+    """Return the share of texture in one signature that the other does not contain, 0..1; the smaller of both ways.
+
+    Each block of one is searched for in the neighbourhood of the same place in the other, by normalised correlation, so
+    that neither motion nor a change of brightness or contrast counts. After the idea of motion-compensated NCC in
+    Fassold, *Automatic shot boundary detection and dynamic key frames*, 2025.
+    """
+    return min(_missing(a, b, box), _missing(b, a, box))
+
+
+def _missing(a: Signature, b: Signature, box: Box) -> float:
+    shares, weights = missing_blocks(a, b, box)
+    return float((shares * weights).sum() / (weights.sum() + LEAST_WEIGHT))
+
+
+def missing_blocks(a: Signature, b: Signature, box: Box = WHOLE) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return for each block of b the share of its texture that a lacks (0..1) and the weight of its texture (0..1)."""
+    area = cv2.copyMakeBorder(_crop(a, box), REACH_Y_PX, REACH_Y_PX, REACH_X_PX, REACH_X_PX, cv2.BORDER_REPLICATE)
+    wanted = _crop(b, box)
+    shares = np.zeros(BLOCK_ROWS * BLOCK_COLUMNS)
+    weights = np.zeros(BLOCK_ROWS * BLOCK_COLUMNS)
+    for index in range(BLOCK_ROWS * BLOCK_COLUMNS):
+        top, left = index // BLOCK_COLUMNS * BLOCK_HEIGHT_PX, index % BLOCK_COLUMNS * BLOCK_WIDTH_PX
+        block = wanted[top : top + BLOCK_HEIGHT_PX, left : left + BLOCK_WIDTH_PX]
+        variance = float(cv2.meanStdDev(block)[1][0, 0]) ** 2
+        if variance < NOISE_VARIANCE:
+            continue
+        bottom, right = top + BLOCK_HEIGHT_PX + 2 * REACH_Y_PX, left + BLOCK_WIDTH_PX + 2 * REACH_X_PX
+        neighbourhood = area[top:bottom, left:right]
+        correlation = cv2.minMaxLoc(cv2.matchTemplate(neighbourhood, block, cv2.TM_CCOEFF_NORMED))[1]
+        shares[index] = 1.0 - min(1.0, max(0.0, correlation)) ** 2
+        weights[index] = variance / (variance + HALF_WEIGHT_VARIANCE)
+    return shares, weights
+
+
+def _crop(signature: Signature, box: Box) -> NDArray[np.uint8]:
+    if box == WHOLE:
+        return signature.luma
+    cropped = signature.luma[box.top : box.bottom, box.left : box.right]
+    return cv2.resize(cropped, (LUMA_WIDTH_PX, LUMA_HEIGHT_PX), interpolation=cv2.INTER_LINEAR)
+
+
+class Layout:
+    """Follows where a video changes at all: bars, a frame or a fixed background around the picture do not."""
+
+    def __init__(self) -> None:
+        self._reference: NDArray[np.uint8] | None = None
+        self._changed_at = np.full((LUMA_HEIGHT_PX, LUMA_WIDTH_PX), -LAYOUT_FRAMES, np.int64)
+        self.box = WHOLE
+
+    def feed(self, index: int, signature: Signature) -> None:
+        """Take in a frame; not every frame is needed."""
+        if self._reference is not None:
+            changed = cv2.absdiff(signature.luma, self._reference) > CHANGED_LEVELS
+            self._changed_at[changed] = index
+        self._reference = signature.luma
+        alive = self._changed_at > index - LAYOUT_FRAMES
+        rows, columns = np.flatnonzero(alive.any(axis=1)), np.flatnonzero(alive.any(axis=0))
+        if len(rows):
+            self.box = Box(int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1)
+            if (
+                self.box.bottom - self.box.top < LEAST_BOX_HEIGHT_PX
+                or self.box.right - self.box.left < LEAST_BOX_WIDTH_PX
+            ):
+                self.box = WHOLE

@@ -1,0 +1,61 @@
+"""Finds the shots and takes the best frame of each, and further ones where a shot comes to show something new."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from services.keyframes.frames import Frame
+    from services.keyframes.selection import Outline, Pick
+
+TITLE = "The best frame of every shot, and of everything new within it"
+VERSION = 1
+I_FRAMES_ONLY = False
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """What decides how many key frames there are.
+
+    cut_novelty: share of a picture's content that must be new from one frame to the next, beyond what motion brings,
+    for a cut. gradual_novelty: the same between the two ends of a dissolve. view_novelty: share of new content in a
+    part of the picture from which a shot gets a further key frame; 1 means one key frame a shot.
+    duplicate_memory_shots: with how many earlier shots a pick is compared, to drop near-duplicates.
+    """
+
+    cut_novelty: float = 0.22
+    gradual_novelty: float = 0.3
+    view_novelty: float = 0.6
+    duplicate_memory_shots: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("cut_novelty", "gradual_novelty", "view_novelty"):
+            value = getattr(self, name)
+            if not 0 < value <= 1:
+                raise ValueError(f"{name} must lie above 0 and at most at 1, and is {value}")
+        if not 0 <= self.duplicate_memory_shots <= 1000:
+            raise ValueError(f"duplicate_memory_shots must lie in 0..1000, and is {self.duplicate_memory_shots}")
+
+
+def select(frames: Iterator[Frame], parameters: Parameters) -> Generator[Pick, None, Outline]:
+    """Yield the key frames of each shot as soon as they are certain, about two seconds late; return the shots."""
+    from services.keyframes.selection import KeyFrameChooser
+    from services.keyframes.shots import ShotDetector
+    from services.keyframes.signatures import signature
+
+    detector = ShotDetector(parameters.cut_novelty, parameters.gradual_novelty)
+    chooser = KeyFrameChooser(parameters.view_novelty, parameters.duplicate_memory_shots)
+    for frame in frames:
+        seen = signature(frame.picture)
+        chooser.feed(frame, seen)
+        for transition in detector.feed(frame.index, frame.time_s, seen):
+            chooser.end_shot(transition)
+        chooser.settle(detector.settled_frame)
+        yield from chooser.take_chosen()
+    for transition in detector.finish():
+        chooser.end_shot(transition)
+    outline = chooser.finish()
+    yield from chooser.take_chosen()
+    return outline
