@@ -6,8 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from pathlib import Path
 
 import pytest
 
@@ -17,24 +15,15 @@ from services.local.guard import Guard
 FORKING = "import os, time; child = os.fork(); print(child, os.getpid(), flush=True) if child else None; time.sleep(60)"
 
 
-def is_running(pid):
-    """Not gone, and not a zombie that waits for its new parent."""
-    try:
-        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
-    except FileNotFoundError:
-        return False
+@pytest.fixture
+def pids_in(eventually):
+    """The numbers that a child printed to its log, once the line is complete."""
 
+    def pids_in(log):
+        assert eventually(lambda: log.exists() and log.read_text().endswith("\n"))
+        return [int(word) for word in log.read_text().split()]
 
-def eventually(condition, timeout_s=5.0):
-    until = time.monotonic() + timeout_s
-    while not condition() and time.monotonic() < until:
-        time.sleep(0.01)
-    return condition()
-
-
-def pids_in(log):
-    assert eventually(lambda: log.exists() and log.read_text().endswith("\n"))
-    return [int(word) for word in log.read_text().split()]
+    return pids_in
 
 
 @pytest.fixture
@@ -50,7 +39,7 @@ def test_output_goes_to_the_log_and_the_return_code_comes_back(own_guard, tmp_pa
     assert log.read_text() == "hello\n"
 
 
-def test_a_child_is_asked_to_stop_and_killed_with_its_group_when_it_does_not(own_guard, tmp_path):
+def test_a_child_deaf_to_its_stop_signal_is_killed_with_its_group(own_guard, tmp_path, pids_in, eventually, is_running):
     log = tmp_path / "child.log"
     deaf = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); " + FORKING
     child = own_guard.spawn([sys.executable, "-c", deaf], log=log)
@@ -59,7 +48,7 @@ def test_a_child_is_asked_to_stop_and_killed_with_its_group_when_it_does_not(own
     assert eventually(lambda: not any(map(is_running, pids)))
 
 
-def test_what_a_child_leaves_behind_is_killed_when_the_child_is_reaped(own_guard, tmp_path):
+def test_what_a_dead_child_leaves_behind_is_killed_at_reaping(own_guard, tmp_path, pids_in, eventually, is_running):
     log = tmp_path / "child.log"
     child = own_guard.spawn([sys.executable, "-c", FORKING], log=log)
     grandchild, _ = pids_in(log)
@@ -68,7 +57,7 @@ def test_what_a_child_leaves_behind_is_killed_when_the_child_is_reaped(own_guard
     assert eventually(lambda: not is_running(grandchild))
 
 
-def test_closing_ends_everything(tmp_path):
+def test_closing_ends_everything(tmp_path, pids_in, is_running):
     log = tmp_path / "child.log"
     with Guard() as guard:
         guard.spawn([sys.executable, "-c", FORKING], log=log)
@@ -94,14 +83,14 @@ def owner(tmp_path):
         owner.kill()
 
 
-def test_a_kill_of_the_owner_takes_child_and_grandchild_along(owner, tmp_path):
+def test_a_kill_of_the_owner_takes_child_and_grandchild_along(owner, tmp_path, pids_in, eventually, is_running):
     pids = pids_in(tmp_path / "child.log")
     os.killpg(owner.pid, signal.SIGKILL)
     assert eventually(lambda: not any(map(is_running, pids)))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel's death signal is Linux's")
-def test_a_kill_of_owner_and_watchdog_together_takes_the_child_along(owner, tmp_path):
+def test_a_kill_of_owner_and_watchdog_together_takes_the_child_along(owner, tmp_path, pids_in, eventually, is_running):
     grandchild, child = pids_in(tmp_path / "child.log")
     os.kill(int(owner.stdout.readline()), signal.SIGKILL)
     owner.kill()

@@ -9,7 +9,6 @@ import stat
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import psycopg2
 import pytest
@@ -27,14 +26,6 @@ def cursor_of(url):
         yield connection.cursor()
     finally:
         connection.close()
-
-
-def is_running(pid):
-    """Not gone, and not a zombie that waits for its new parent."""
-    try:
-        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
-    except FileNotFoundError:
-        return False
 
 
 @pytest.fixture
@@ -119,7 +110,7 @@ def test_a_server_that_cannot_start_says_what_its_log_says(server, tmp_path):
         server.start()
 
 
-def test_a_killed_owner_takes_the_server_along_and_the_data_stay(tmp_path):
+def test_a_killed_owner_takes_the_server_along_and_the_data_stay(tmp_path, is_running):
     script = (
         "import sys, time, pathlib; from services.local.guard import Guard; "
         "from services.local.postgres import EmbeddedPostgres; guard = Guard(); "

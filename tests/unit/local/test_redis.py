@@ -35,7 +35,7 @@ def test_kombu_and_redis_py_take_the_same_url(redis_url):
 
 def test_without_the_password_nothing_is_answered(server):
     port = redis.connection.parse_url(server.url)["port"]
-    with redis.Redis(port=port) as client, pytest.raises(redis.exceptions.AuthenticationError):
+    with redis.Redis(port=port, retry=None) as client, pytest.raises(redis.exceptions.AuthenticationError):
         client.ping()
 
 
