@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import Iterator
+import re
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -24,10 +25,11 @@ from av.packet import Packet
 from av.sidedata.sidedata import Type as SideDataType
 from av.stream import Discard, Disposition
 from av.video.frame import PictureType, VideoFrame
-from av.video.reformatter import ColorPrimaries, Colorspace, ColorTrc, Interpolation
+from av.video.reformatter import Colorspace, Interpolation
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
+from services.keyframes import hdr
 from services.keyframes.timestamps import StreamClock
 from shared.errors import ErrorKind, PermanentError
 
@@ -42,6 +44,13 @@ PICTURE_BRANDS = frozenset({"avif", "heic", "heim", "heis", "heix", "mif1"})
 # An AVI stores no presentation times. FFmpeg invents some, which go back and forth where there are B frames; the times
 # at which frames leave the decoder (`dts`) are evenly spaced and late by the decoder's delay.
 CONTAINERS_WITHOUT_PTS = frozenset({"avi"})
+# How files begin that would be videos if the rest of them were there.
+CONTAINER_STARTS = {
+    "an MP4": re.compile(rb".{4}(ftyp|moov|mdat|wide)", re.DOTALL),
+    "a Matroska or WebM file": re.compile(rb"\x1a\x45\xdf\xa3"),
+    "an AVI": re.compile(rb"RIFF.{4}AVI ", re.DOTALL),
+    "a Flash video": re.compile(rb"FLV\x01"),
+}
 # FFmpeg's own assumption for streams that do not tell their rate.
 DEFAULT_RATE_HZ = Fraction(25)
 # A demuxer that fails this often in a row makes no progress any more.
@@ -52,7 +61,6 @@ MAX_REORDERED_PACKETS = 64
 HD_LINES = 720
 AVCOL_SPC_UNSPECIFIED = 2
 AVFMT_TS_DISCONT = 0x0200  # the clock of such a container can be set anew within a file
-HDR_TRANSFERS = frozenset({int(ColorTrc.SMPTE2084), int(ColorTrc.ARIB_STD_B67)})
 
 
 @dataclass(frozen=True)
@@ -88,7 +96,8 @@ class VideoFacts:
     """What the file says about its video, and what the first readable frame shows.
 
     container, codec, pixel_format: FFmpeg's names. width_px, height_px: as displayed, upright with square pixels.
-    rotation_deg: how far the decoded picture is turned clockwise for display. pixel_aspect: width of a pixel / height.
+    rotation_deg: how far the decoded picture is turned clockwise for display, by FFmpeg's reading of the header.
+    pixel_aspect: width of a pixel / height.
     average_rate_hz, header_duration_s: None where the file does not say. start_s: how much later than the file's first
     stream this one starts; add it to a frame's time to find the frame in a player.
     """
@@ -148,7 +157,7 @@ class VideoReader:
                     "first picture. Check that it plays, and send it again.",
                 )
             self.facts = _facts(self._container, self._stream, first.picture)
-            self._frames = itertools.chain([first], frames)
+            self._frames = _after(first, frames)
         except BaseException:
             self._container.close()
             raise
@@ -157,6 +166,8 @@ class VideoReader:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        # First the generator: one that goes on with a closed container takes the process down (seen with PyAV 18.1).
+        self._frames.close()
         self._container.close()
 
     def __iter__(self) -> Iterator[Frame]:
@@ -287,33 +298,40 @@ class VideoReader:
 def rgb(frame: Frame, facts: VideoFacts, max_px: int) -> NDArray[np.uint8]:
     """Return the frame as a person sees it: uint8 (H, W, 3), RGB, upright, square pixels, longest side <= max_px.
 
-    Of an interlaced frame one field is taken, which removes the combing. HDR (PQ, HLG) is brought to BT.709, with
-    highlights above diffuse white clipped.
+    Of an interlaced frame one field is taken, which removes the combing. HDR is brought to the range of BT.709.
     """
     source = frame.picture
     width, height = source.width * facts.pixel_aspect, float(source.height)
     scale = min(1.0, max_px / max(width, height))
-    is_hdr = source.color_trc in HDR_TRANSFERS
+    is_hdr = source.color_trc in hdr.TRANSFERS
     is_unlabelled_hd = source.colorspace == AVCOL_SPC_UNSPECIFIED and source.height >= HD_LINES
     picture = (_first_field(source) if source.interlaced_frame else source).reformat(
         width=max(1, round(width * scale)),
         height=max(1, round(height * scale)),
-        format="rgb24",
+        format="rgb48le" if is_hdr else "rgb24",
         src_colorspace=Colorspace.ITU709 if is_unlabelled_hd else None,
-        dst_color_trc=ColorTrc.BT709 if is_hdr else None,
-        dst_color_primaries=ColorPrimaries.BT709 if is_hdr else None,
         interpolation=Interpolation.BICUBIC | Interpolation.ACCURATE_RND,
         threads=1,
     )
-    upright = picture.to_ndarray()
-    orientation = _orientation(source)
-    if orientation.is_transposed:
-        upright = upright.transpose(1, 0, 2)
-    if orientation.is_mirrored_horizontally:
-        upright = upright[:, ::-1]
-    if orientation.is_mirrored_vertically:
-        upright = upright[::-1]
+    lying: NDArray[Any] = picture.to_ndarray()
+    upright = _upright(hdr.to_sdr(lying, source.color_trc) if is_hdr else lying, _orientation(source))
     return np.ascontiguousarray(upright, dtype=np.uint8)
+
+
+def _upright(picture: NDArray[np.uint8], orientation: Orientation) -> NDArray[np.uint8]:
+    if orientation.is_transposed:
+        picture = picture.transpose(1, 0, 2)
+    if orientation.is_mirrored_horizontally:
+        picture = picture[:, ::-1]
+    if orientation.is_mirrored_vertically:
+        picture = picture[::-1]
+    return picture
+
+
+def _after(first: Frame, frames: Iterator[Frame]) -> Generator[Frame, None, None]:
+    yield first
+    del first  # a decoded picture is megabytes
+    yield from frames
 
 
 def _frame(picture: VideoFrame, index: int, time_s: float, end_s: float) -> Frame:
@@ -360,7 +378,6 @@ def _open(path: Path, limits: DecodeLimits) -> InputContainer:
                 "protocol_whitelist": "file",
                 "format_whitelist": CONTAINERS,
                 "max_pixels": str(limits.max_pixels),
-                "max_streams": str(limits.max_streams),
                 "threads": "1",
             },
             metadata_errors="ignore",
@@ -375,14 +392,15 @@ def _open(path: Path, limits: DecodeLimits) -> InputContainer:
 
 def _not_opened(path: Path) -> PermanentError:
     with path.open("rb") as file:
-        is_mp4 = file.read(8)[4:] in {b"ftyp", b"moov", b"mdat", b"wide"}
-    if is_mp4:
-        return PermanentError(
-            ErrorKind.DAMAGED,
-            "The file begins like an MP4, but its index (the part called moov) is missing or damaged, so no frame "
-            "can be found in it: most likely it was cut off. Send the whole file.",
-        )
-    return _not_a_video()
+        start = file.read(16)
+    container = next((name for name, pattern in CONTAINER_STARTS.items() if pattern.match(start)), None)
+    if container is None:
+        return _not_a_video()
+    return PermanentError(
+        ErrorKind.DAMAGED,
+        f"The file begins like {container}, but the part that says where its frames are is missing or damaged: most "
+        "likely it was cut off. Send the whole file.",
+    )
 
 
 def _not_a_video() -> PermanentError:

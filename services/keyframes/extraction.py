@@ -1,0 +1,240 @@
+"""Turns one video file into JPEG key frames and a description of the whole, in one pass with bounded memory."""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import math
+import pkgutil
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from services.keyframes import strategies
+from services.keyframes.frames import DecodeLimits, VideoFacts, VideoReader, rgb
+from services.keyframes.selection import Outline, Pick
+from services.keyframes.shots import Shot
+from shared.errors import ErrorKind, PermanentError, TransientError
+
+# Part of the recipe: a change of these makes other pictures.
+PICTURE_PX = 960
+PICTURE_QUALITY = 90
+SMALL_PICTURE_PX = 320
+SMALL_PICTURE_QUALITY = 85
+
+DEFAULT_STRATEGY = "shots"
+
+
+@dataclass(frozen=True)
+class KeyFrame:
+    """A chosen frame, written as two JPEG files.
+
+    file: longest side <= 960 px, of size width_px x height_px. small_file: longest side <= 320 px.
+    repeats: later time ranges [start_s, end_s) that look the same and have no key frame of their own.
+    """
+
+    frame_index: int
+    time_s: float
+    pts: int | None
+    shot_index: int
+    file: Path
+    small_file: Path
+    width_px: int
+    height_px: int
+    repeats: tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """What a video holds. duration_s: when its last frame ends. shots: in order, from the first frame to the last."""
+
+    frames: int
+    duration_s: float
+    facts: VideoFacts
+    shots: tuple[Shot, ...]
+    key_frames: tuple[KeyFrame, ...]
+    damaged_packets: int
+
+    @property
+    def reduction(self) -> float:
+        """The share of frames that are not key frames."""
+        return 1 - len(self.key_frames) / self.frames
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data for `json.dumps`; paths become strings."""
+        data = asdict(self)
+        for key_frame in data["key_frames"]:
+            key_frame["file"] = str(key_frame["file"])
+            key_frame["small_file"] = str(key_frame["small_file"])
+        return {**data, "reduction": self.reduction}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Extraction:
+        """Read what `to_json` wrote."""
+        return cls(
+            frames=data["frames"],
+            duration_s=data["duration_s"],
+            facts=VideoFacts(**data["facts"]),
+            shots=tuple(Shot(**shot) for shot in data["shots"]),
+            key_frames=tuple(
+                KeyFrame(
+                    **{
+                        **key_frame,
+                        "file": Path(key_frame["file"]),
+                        "small_file": Path(key_frame["small_file"]),
+                        "repeats": tuple((start_s, end_s) for start_s, end_s in key_frame["repeats"]),
+                    }
+                )
+                for key_frame in data["key_frames"]
+            ),
+            damaged_packets=data["damaged_packets"],
+        )
+
+
+def strategy_names() -> list[str]:
+    """Return the names of all strategies, sorted."""
+    return sorted(module.name for module in pkgutil.iter_modules(strategies.__path__))
+
+
+def load_strategy(name: str) -> ModuleType:
+    """Return the strategy's module. Raises PermanentError(BAD_PARAMETERS) when there is none of that name."""
+    if name not in strategy_names():
+        raise PermanentError(
+            ErrorKind.BAD_PARAMETERS, f"There is no key-frame strategy {name!r}. Choose one of {strategy_names()}."
+        )
+    return importlib.import_module(f"{strategies.__name__}.{name}")
+
+
+def make_parameters(strategy: ModuleType, values: Mapping[str, Any]) -> Any:
+    """Return strategy.Parameters with `values` over its defaults.
+
+    Raises PermanentError(BAD_PARAMETERS), naming the parameter, where one is unknown, of a wrong type or out of range.
+    """
+    defaults = {field.name: field.default for field in fields(strategy.Parameters)}
+    for name, value in values.items():
+        if name not in defaults:
+            raise _bad_parameters(strategy, f"there is no parameter {name!r}, only {sorted(defaults)}")
+        expected = type(defaults[name])
+        is_right = type(value) is expected or (expected is float and type(value) is int)
+        if not is_right or (isinstance(value, float) and not math.isfinite(value)):
+            raise _bad_parameters(strategy, f"{name} must be a {expected.__name__}, and is {value!r}")
+    try:
+        return strategy.Parameters(**values)
+    except ValueError as error:
+        raise _bad_parameters(strategy, str(error)) from error
+
+
+def extract(
+    path: Path | str,
+    out_dir: Path | str,
+    strategy: str = DEFAULT_STRATEGY,
+    parameters: Mapping[str, Any] | None = None,
+    limits: DecodeLimits | None = None,
+) -> Extraction:
+    """Choose key frames of the video at `path` and write them into `out_dir`, each as soon as it is decided.
+
+    Every video with a readable frame yields a key frame, whatever the strategy. Raises PermanentError for what is wrong
+    with the file or the parameters, TransientError when the disk is full.
+    """
+    module = load_strategy(strategy)
+    chosen = make_parameters(module, parameters or {})
+    try:
+        return _extract(VideoReader(path, limits, module.I_FRAMES_ONLY), Path(out_dir), module, chosen)
+    except PermanentError as error:
+        if not (module.I_FRAMES_ONLY and error.kind is ErrorKind.DAMAGED):
+            raise
+        # No I-frame can be read: they are damaged, or the file starts after its only one.
+        return _extract(VideoReader(path, limits), Path(out_dir), module, chosen)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        raise TransientError(
+            ErrorKind.DISK_FULL, "The disk is full, so the key frames could not be written. Free some space."
+        ) from error
+
+
+def _extract(reader: VideoReader, out_dir: Path, strategy: ModuleType, parameters: Any) -> Extraction:
+    out_dir.mkdir(parents=True, exist_ok=True)
+    outline = Outline(shots=(), repeats={})
+
+    def picks() -> Iterator[Pick]:
+        nonlocal outline
+        outline = yield from strategy.select(iter(reader), parameters)
+
+    with reader:
+        written = [_write(pick, reader.facts, out_dir) for pick in picks()]
+    if not written:
+        raise PermanentError(
+            ErrorKind.INTERNAL,
+            f"The strategy {strategy.__name__!r} chose none of {reader.frames_read} frames, which is a defect of ours. "
+            "Choose another strategy.",
+        )
+    return Extraction(
+        frames=reader.frames_read,
+        duration_s=reader.end_s,
+        facts=reader.facts,
+        shots=_cover(outline.shots, reader.frames_read, reader.end_s),
+        key_frames=tuple(
+            replace(key_frame, repeats=tuple(outline.repeats.get(key_frame.frame_index, ())))
+            for key_frame in sorted(written, key=lambda key_frame: key_frame.frame_index)
+        ),
+        damaged_packets=reader.damaged_packets,
+    )
+
+
+def _cover(shots: tuple[Shot, ...], frames: int, end_s: float) -> tuple[Shot, ...]:
+    """Stretch the first and the last shot to the video's ends, of which a strategy may have seen no decoded frame."""
+    first_covered = (replace(shots[0], start_frame=0, start_s=0.0), *shots[1:])
+    return (*first_covered[:-1], replace(first_covered[-1], end_frame=frames, end_s=end_s))
+
+
+def _write(pick: Pick, facts: VideoFacts, out_dir: Path) -> KeyFrame:
+    frame = pick.frame
+    picture = rgb(frame, facts, PICTURE_PX)
+    file = out_dir / f"{frame.index:07d}.jpg"
+    small_file = out_dir / f"{frame.index:07d}_small.jpg"
+    file.write_bytes(_jpeg(picture, PICTURE_QUALITY))
+    small_file.write_bytes(_jpeg(_shrink(picture, SMALL_PICTURE_PX), SMALL_PICTURE_QUALITY))
+    height_px, width_px = picture.shape[:2]
+    return KeyFrame(
+        frame_index=frame.index,
+        time_s=frame.time_s,
+        pts=frame.pts,
+        shot_index=pick.shot_index,
+        file=file,
+        small_file=small_file,
+        width_px=width_px,
+        height_px=height_px,
+        repeats=(),
+    )
+
+
+def _shrink(picture: NDArray[np.uint8], max_px: int) -> NDArray[np.uint8]:
+    """Return the uint8 (H, W, 3) picture with its longest side <= max_px."""
+    height, width = picture.shape[:2]
+    scale = max_px / max(height, width)
+    if scale >= 1:
+        return picture
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+
+
+def _jpeg(picture: NDArray[np.uint8], quality: int) -> bytes:
+    """Encode uint8 (H, W, 3) RGB as JPEG."""
+    is_encoded, encoded = cv2.imencode(
+        ".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality]
+    )
+    if not is_encoded:
+        raise ValueError(f"OpenCV cannot write a picture of shape {picture.shape} as JPEG")
+    return encoded.tobytes()
+
+
+def _bad_parameters(strategy: ModuleType, complaint: str) -> PermanentError:
+    name = strategy.__name__.rpartition(".")[2]
+    return PermanentError(ErrorKind.BAD_PARAMETERS, f"Key-frame strategy {name}: {complaint}.")
