@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable
 
 from celery import Celery, signals
+from kombu.entity import Exchange
 from kombu.entity import Queue as KombuQueue
 
 from shared.logs import configure_logging
@@ -52,7 +53,7 @@ def make_celery(settings: Settings) -> Celery:
         worker_send_task_events=False,
         # A typing mistake must not make a queue that nobody reads.
         task_create_missing_queues=False,
-        task_queues=[KombuQueue(queue.value) for queue in Queue],
+        task_queues=[_wire_queue(queue) for queue in Queue],
         task_default_queue=Queue.KEYFRAMES.value,
         worker_eta_task_limit=10,
         task_serializer="json",
@@ -82,6 +83,12 @@ def make_celery(settings: Settings) -> Celery:
         worker_proc_alive_timeout=300,
     )
     return app
+
+
+def _wire_queue(queue: Queue) -> KombuQueue:
+    # An exchange of its own: queues that share one by default would share its messages.
+    name = queue.value
+    return KombuQueue(name, Exchange(name), routing_key=name)  # type: ignore[no-untyped-call]
 
 
 def send(app: Celery, queue: Queue, task_id: str) -> None:
@@ -137,6 +144,7 @@ def run_worker(
     logger.info("reading the queue %s", queue.value, extra={"event": "worker_started", "processes": processes})
     app.worker_main(
         [
+            "--quiet",
             "worker",
             f"--queues={queue.value}",
             f"--hostname={queue.value}-{os.getpid()}@%h",

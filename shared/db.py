@@ -12,9 +12,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine
+import psycopg2
+import psycopg2.extensions
+from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
 logger = logging.getLogger(__name__)
@@ -51,7 +53,7 @@ class Database:
     def _create_engine(self) -> Engine:
         # Every wait is bounded: a worker that waits for ever on a dead server holds its task for ever.
         options = "-c statement_timeout=60000 -c lock_timeout=20000 -c idle_in_transaction_session_timeout=60000"
-        return create_engine(
+        engine = create_engine(
             self.url,
             pool_size=self._pool_size,
             max_overflow=self._max_overflow,
@@ -68,6 +70,8 @@ class Database:
                 "options": options,
             },
         )
+        event.listen(engine, "connect", _ids_as_text)
+        return engine
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
@@ -99,6 +103,16 @@ class Database:
         engine = self._engines.pop(os.getpid(), None)
         if engine is not None:
             engine.dispose()
+
+
+#: Ids are text everywhere in our code, as they are in URLs and messages; psycopg2's OIDs of uuid and uuid[].
+_UUID_AS_TEXT = psycopg2.extensions.new_type((2950,), "UUID_AS_TEXT", psycopg2.STRING)
+_UUIDS_AS_TEXT = psycopg2.extensions.new_array_type((2951,), "UUIDS_AS_TEXT", _UUID_AS_TEXT)
+
+
+def _ids_as_text(connection: Any, _: object) -> None:
+    for caster in (_UUID_AS_TEXT, _UUIDS_AS_TEXT):
+        psycopg2.extensions.register_type(caster, connection)
 
 
 def _worth_repeating(error: DBAPIError) -> bool:

@@ -1,0 +1,462 @@
+"""The rules of state, on a real Postgres."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import pytest
+from sqlalchemy import text
+
+from shared import tasks
+from shared.errors import ErrorKind, TransientError
+from shared.pipeline import Queue
+from shared.tasks import MOVES, Claim, JobState, TaskState, job_state
+
+
+def together(*acts: Callable[[], object]) -> list[object]:
+    """Run the acts at the same time; what each returned or raised."""
+    gate = threading.Barrier(len(acts))
+    results: list[object] = [None] * len(acts)
+
+    def run(position: int, act: Callable[[], object]) -> None:
+        gate.wait()
+        try:
+            results[position] = act()
+        except Exception as error:
+            results[position] = error
+
+    threads = [threading.Thread(target=run, args=pair) for pair in enumerate(acts)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return results
+
+
+def finish_first_round(rows, job_id: str) -> None:
+    for claim in rows.claim(*rows.task_ids("keyframes", job_id)):
+        rows.cut_up(claim)
+    for claim in rows.claim(*rows.task_ids("embedding", job_id)):
+        rows.embed(claim)
+    for claim in rows.claim(*rows.task_ids("clustering", job_id)):
+        rows.end(claim)
+
+
+# --- claim, lease, fence
+
+
+def test_ten_workers_that_get_the_same_message_claim_it_once(rows):
+    rows.job()
+    [task_id] = rows.task_ids("keyframes")
+    claims = together(*[lambda: rows.claim(task_id)] * 10)
+    assert sorted(len(c) for c in claims) == [0] * 9 + [1]
+    assert rows.one("SELECT attempt FROM tasks") == 1
+
+
+def test_a_claim_starts_the_job(rows):
+    job_id = rows.job()
+    assert rows.job_state(job_id) == "queued"
+    rows.claim(*rows.task_ids("keyframes"))
+    assert rows.job_state(job_id) == "running"
+    assert rows.one("SELECT started_at IS NOT NULL FROM jobs")
+
+
+def test_a_task_that_is_not_due_yet_cannot_be_claimed(rows):
+    rows.job()
+    [task_id] = rows.task_ids("keyframes")
+    rows.do("UPDATE tasks SET run_at = now() + interval '1 minute'")
+    assert rows.claim(task_id) == []
+
+
+def test_a_worker_that_lost_its_lease_changes_nothing(rows, database):
+    rows.job()
+    [task_id] = rows.task_ids("keyframes")
+    [late] = rows.claim(task_id, lease_s=-1)
+    with database.transaction() as connection:
+        assert tasks.take_back_expired(connection) == [(task_id, "queued")]
+    [second] = rows.claim(task_id)
+    assert (late.attempt, second.attempt) == (1, 2)
+    for move in (
+        tasks.succeed,
+        tasks.hand_back,
+        lambda c, claim: tasks.fail(c, claim, ErrorKind.DAMAGED, "no"),
+        lambda c, claim: tasks.try_later(c, claim, TransientError(ErrorKind.UNREACHABLE, "no"), backoff_s=1),
+    ):
+        assert rows.end(late, move) is False
+    with database.transaction() as connection:
+        assert tasks.renew(connection, [late, second], lease_s=60) == {task_id}
+    assert rows.one("SELECT state FROM tasks") == "running"
+    assert rows.end(second)
+
+
+def test_an_expired_lease_costs_an_attempt_and_the_last_one_fails_the_task(rows, database):
+    job_id = rows.job()
+    [task_id] = rows.task_ids("keyframes")
+    states = []
+    for _ in range(3):
+        assert rows.claim(task_id, lease_s=-1)
+        with database.transaction() as connection:
+            states += [state for _, state in tasks.take_back_expired(connection)]
+    assert states == ["queued", "queued", "failed"]
+    assert rows.all("SELECT error_kind, error FROM tasks") == [
+        ("worker_lost", "the worker stopped answering while it worked on this, 3 times; it was given up")
+    ]
+    assert rows.job_state(job_id) == "failed"
+
+
+def test_a_live_lease_is_not_taken_back(rows, database):
+    rows.job()
+    rows.claim(*rows.task_ids("keyframes"))
+    with database.transaction() as connection:
+        assert tasks.take_back_expired(connection) == []
+
+
+# --- ends
+
+
+def test_a_transient_error_waits_four_times_longer_each_time_and_fails_at_last(rows):
+    rows.job()
+    [task_id] = rows.task_ids("keyframes")
+    error = TransientError(ErrorKind.UNREACHABLE, "the server is away")
+    waits = []
+    for _ in range(2):
+        [claim] = rows.claim(task_id)
+        rows.end(claim, lambda c, claim: tasks.try_later(c, claim, error, backoff_s=10))
+        waits.append(float(rows.one("SELECT extract(epoch FROM run_at - now()) FROM tasks")))
+        rows.do("UPDATE tasks SET run_at = now()")
+    # 10 s and 40 s, each up to a fifth shorter or longer
+    assert 7 < waits[0] < 13 and 31 < waits[1] < 49
+    [claim] = rows.claim(task_id)
+    rows.end(claim, lambda c, claim: tasks.try_later(c, claim, error, backoff_s=10))
+    assert rows.all("SELECT state, error FROM tasks") == [("failed", "the server is away (tried 3 times)")]
+
+
+def test_the_other_side_may_name_a_longer_wait(rows):
+    rows.job()
+    [claim] = rows.claim(*rows.task_ids("keyframes"))
+    error = TransientError(ErrorKind.THROTTLED, "slow down", retry_after_s=600)
+    rows.end(claim, lambda c, claim: tasks.try_later(c, claim, error, backoff_s=10))
+    assert rows.one("SELECT extract(epoch FROM run_at - now()) FROM tasks") > 590
+
+
+def test_a_hand_back_costs_no_attempt(rows):
+    rows.job()
+    [task_id] = rows.task_ids("keyframes")
+    for _ in range(5):
+        [claim] = rows.claim(task_id)
+        assert rows.end(claim, tasks.hand_back)
+    assert rows.all("SELECT state, attempt, attempts_allowed FROM tasks") == [("queued", 5, 8)]
+
+
+# --- what follows
+
+
+def test_a_job_goes_from_sources_to_clusterings(rows):
+    job_id = rows.job(sources=2, models=["colour", "shape"])
+    first, second = rows.claim(*rows.task_ids("keyframes"))
+    rows.cut_up(first)
+    assert len(rows.task_ids("embedding")) == 2
+    for claim in rows.claim(*rows.task_ids("embedding")):
+        rows.embed(claim)
+    assert rows.task_ids("clustering") == [], "a source is still open"
+    rows.cut_up(second)
+    for claim in rows.claim(*rows.task_ids("embedding")):
+        rows.embed(claim)
+    clusterings = rows.claim(*rows.task_ids("clustering"))
+    assert sorted(c.model for c in clusterings) == ["colour", "shape"]
+    rows.end(clusterings[0])
+    assert rows.job_state(job_id) == "running"
+    rows.end(clusterings[1])
+    assert rows.job_state(job_id) == "succeeded"
+    assert rows.one("SELECT finished_at IS NOT NULL FROM jobs")
+
+
+def test_failed_sources_do_not_stop_a_job(rows):
+    job_id = rows.job(sources=2)
+    first, second = rows.claim(*rows.task_ids("keyframes"))
+    rows.end(first, lambda c, claim: tasks.fail(c, claim, ErrorKind.NOT_FOUND, "not there"))
+    rows.cut_up(second)
+    rows.embed(*rows.claim(*rows.task_ids("embedding")))
+    rows.end(*rows.claim(*rows.task_ids("clustering")))
+    assert rows.job_state(job_id) == "partly_failed"
+
+
+def test_a_job_whose_sources_all_fail_is_failed_without_a_clustering(rows):
+    job_id = rows.job()
+    [claim] = rows.claim(*rows.task_ids("keyframes"))
+    rows.end(claim, lambda c, claim: tasks.fail(c, claim, ErrorKind.NOT_FOUND, "not there"))
+    assert rows.job_state(job_id) == "failed"
+    assert rows.one("SELECT count(*) FROM clusterings") == 0
+
+
+def test_the_last_chunks_ending_at_one_instant_make_one_clustering(rows):
+    rows.job(sources=8)
+    for claim in rows.claim(*rows.task_ids("keyframes")):
+        rows.cut_up(claim, key_frames_=1)
+    claims = rows.claim(*rows.task_ids("embedding"))
+    assert len(claims) == 8
+    assert together(*[lambda c=c: rows.embed(c) for c in claims]) == [None] * 8
+    assert rows.one("SELECT count(*) FROM clusterings") == 1
+    assert len(rows.task_ids("clustering")) == 1
+
+
+def test_one_task_per_chunk_of_256_key_frames(rows):
+    rows.job()
+    [claim] = rows.claim(*rows.task_ids("keyframes"))
+    rows.cut_up(claim, key_frames_=513)
+    assert [r.chunk for r in rows.all("SELECT chunk FROM tasks WHERE queue = 'embedding' ORDER BY chunk")] == [0, 1, 2]
+
+
+def test_a_video_that_occurs_twice_in_a_job_is_embedded_once(rows):
+    rows.job(sources=2)
+    for claim in rows.claim(*rows.task_ids("keyframes")):
+        rows.cut_up(claim, sha256="same")
+    assert len(rows.task_ids("embedding")) == 1
+
+
+def test_a_video_whose_vectors_another_job_made_leads_straight_to_the_clustering(rows):
+    finish = rows.job()
+    [claim] = rows.claim(*rows.task_ids("keyframes", finish))
+    rows.cut_up(claim, sha256="known")
+    rows.embed(*rows.claim(*rows.task_ids("embedding")))
+    again = rows.job()
+    [claim] = rows.claim(*rows.task_ids("keyframes", again))
+    rows.cut_up(claim, sha256="known")
+    assert rows.task_ids("embedding", again) == []
+    assert len(rows.task_ids("clustering", again)) == 1
+
+
+def test_sources_added_later_make_a_new_version_of_the_clusterings(rows):
+    job_id = rows.job()
+    finish_first_round(rows, job_id)
+    assert rows.job_state(job_id) == "succeeded"
+    rows.add_sources(job_id)
+    assert rows.job_state(job_id) == "running"
+    finish_first_round(rows, job_id)
+    assert rows.job_state(job_id) == "succeeded"
+    assert [r.round for r in rows.all("SELECT round FROM clusterings ORDER BY round")] == [1, 2]
+
+
+def test_a_clustering_that_a_person_asks_for_never_changes_the_job(rows, database):
+    job_id = rows.job()
+    finish_first_round(rows, job_id)
+    with database.transaction() as connection:
+        asked = connection.execute(
+            text(
+                """INSERT INTO clusterings (job_id, round, model, settings, settings_key, asked)
+                SELECT job_id, round, model, settings, settings_key, true FROM clusterings RETURNING id"""
+            )
+        ).scalar_one()
+        tasks.add_clustering_task(connection, job_id, asked)
+    [claim] = rows.claim(*rows.task_ids("clustering"))
+    assert rows.job_state(job_id) == "succeeded"
+    rows.end(claim, lambda c, claim: tasks.fail(c, claim, ErrorKind.NO_VECTORS, "nothing to cluster"))
+    assert rows.job_state(job_id) == "succeeded"
+
+
+# --- what a person does
+
+
+def test_cancelling_ends_a_job_at_once_and_fences_its_workers(rows, database):
+    job_id = rows.job(sources=2)
+    first, _ = rows.task_ids("keyframes")
+    [claim] = rows.claim(first)
+    with database.transaction() as connection:
+        assert tasks.cancel_job(connection, job_id)
+    assert rows.job_state(job_id) == "cancelled"
+    assert {r.state for r in rows.all("SELECT state FROM tasks")} == {"cancelled"}
+    assert rows.end(claim) is False
+    with database.transaction() as connection:
+        assert tasks.renew(connection, [claim], lease_s=60) == set()
+        assert tasks.cancel_job(connection, job_id) is False
+
+
+def test_a_cancelled_job_stays_cancelled_whatever_ends(rows, database):
+    job_id = rows.job()
+    with database.transaction() as connection:
+        tasks.cancel_job(connection, job_id)
+        assert tasks.advance(connection, job_id) is JobState.CANCELLED
+    assert rows.job_state(job_id) == "cancelled"
+
+
+def test_cancel_and_the_end_of_a_source_at_one_instant_leave_nothing_open(rows, database):
+    def cancel(job_id: str) -> None:
+        with database.transaction() as connection:
+            tasks.cancel_job(connection, job_id)
+
+    for _ in range(10):
+        job_id = rows.job()
+        [claim] = rows.claim(*rows.task_ids("keyframes", job_id))
+        together(lambda claim=claim: rows.cut_up(claim), lambda job_id=job_id: cancel(job_id))
+        assert rows.job_state(job_id) == "cancelled"
+        assert rows.one("SELECT count(*) FROM tasks WHERE state IN ('queued', 'running')") == 0
+
+
+def test_retry_requeues_only_what_failed_and_allows_three_more_attempts(rows, database):
+    job_id = rows.job(sources=2)
+    good, bad = rows.claim(*rows.task_ids("keyframes"))
+    rows.cut_up(good)
+    rows.end(bad, lambda c, claim: tasks.fail(c, claim, ErrorKind.NOT_FOUND, "not there"))
+    rows.embed(*rows.claim(*rows.task_ids("embedding")))
+    rows.end(*rows.claim(*rows.task_ids("clustering")))
+    with database.transaction() as connection:
+        assert tasks.retry_job(connection, job_id) == 1
+        tasks.advance(connection, job_id)
+    assert rows.job_state(job_id) == "running"
+    [again] = rows.claim(*rows.task_ids("keyframes"))
+    assert (again.task_id, again.attempt, again.attempts_allowed) == (bad.task_id, 2, 6)
+    rows.cut_up(again)
+    rows.embed(*rows.claim(*rows.task_ids("embedding")))
+    rows.end(*rows.claim(*rows.task_ids("clustering")))
+    assert rows.job_state(job_id) == "succeeded"
+
+
+def test_retry_brings_a_cancelled_job_back(rows, database):
+    job_id = rows.job()
+    with database.transaction() as connection:
+        tasks.cancel_job(connection, job_id)
+        assert tasks.retry_job(connection, job_id) == 1
+        tasks.advance(connection, job_id)
+    finish_first_round(rows, job_id)
+    assert rows.job_state(job_id) == "succeeded"
+
+
+def test_retry_of_a_failed_clustering_makes_a_new_one(rows, database):
+    job_id = rows.job()
+    rows.cut_up(*rows.claim(*rows.task_ids("keyframes")))
+    rows.embed(*rows.claim(*rows.task_ids("embedding")))
+    [claim] = rows.claim(*rows.task_ids("clustering"))
+    rows.end(claim, lambda c, claim: tasks.fail(c, claim, ErrorKind.DEADLINE, "took too long"))
+    assert rows.job_state(job_id) == "failed"
+    with database.transaction() as connection:
+        tasks.retry_job(connection, job_id)
+        tasks.advance(connection, job_id)
+    rows.end(*rows.claim(*rows.task_ids("clustering")))
+    assert rows.job_state(job_id) == "succeeded"
+
+
+# --- what the dispatcher does
+
+
+def due(database, queue: Queue = Queue.KEYFRAMES, *, window: int = 500, per_host: int = 4) -> list[str]:
+    with database.transaction() as connection:
+        return tasks.due(connection, queue, window=window, per_host=per_host)
+
+
+def mark_sent(database, task_ids: list[str]) -> None:
+    with database.transaction() as connection:
+        tasks.mark_sent(connection, task_ids)
+
+
+def test_a_small_job_does_not_wait_behind_a_huge_one(rows, database):
+    rows.job(sources=20)
+    small = rows.job(sources=2)
+    assert set(rows.task_ids("keyframes", small)) <= set(due(database, window=4))
+
+
+def test_at_most_a_window_of_messages_is_sent_and_unclaimed(rows, database):
+    rows.job(sources=8)
+    first = due(database, window=5)
+    assert len(first) == 5
+    mark_sent(database, first)
+    assert due(database, window=5) == []
+    rows.claim(*first[:2])
+    assert len(due(database, window=5)) == 2
+
+
+def test_at_most_four_fetches_of_one_host_are_sent_or_running(rows, database):
+    rows.job(sources=6, host="one.example")
+    rows.job(sources=1, host="two.example")
+    first = due(database)
+    assert len(first) == 5
+    mark_sent(database, first)
+    claims = rows.claim(*first)
+    assert due(database) == []
+    rows.cut_up(next(c for c in claims if c.job_id == rows.job_ids[0]))
+    assert len(due(database)) == 1
+
+
+def test_a_task_that_was_overtaken_is_sent_again(rows, database):
+    rows.job(sources=2)
+    lost, other = rows.task_ids("keyframes")
+    mark_sent(database, [lost, other])
+    rows.do("UPDATE tasks SET sent_at = now() - interval '2 minutes' WHERE id = :id", id=lost)
+    with database.transaction() as connection:
+        assert tasks.forget_overtaken(connection, Queue.KEYFRAMES, after_s=60) == 0
+    rows.claim(other)
+    with database.transaction() as connection:
+        assert tasks.forget_overtaken(connection, Queue.KEYFRAMES, after_s=60) == 1
+    assert due(database) == [lost]
+
+
+def test_forgetting_what_was_sent_leaves_running_tasks_alone(rows, database):
+    rows.job(sources=2)
+    sent = rows.task_ids("keyframes")
+    mark_sent(database, sent)
+    rows.claim(sent[0])
+    with database.transaction() as connection:
+        assert tasks.forget_sent(connection, Queue.KEYFRAMES) == 1
+    assert due(database) == [sent[1]]
+
+
+# --- the whole
+
+
+def test_claiming_more_fills_up_to_256_key_frames_of_the_same_model(rows, database):
+    rows.job(sources=4, models=["colour", "shape"])
+    for claim in rows.claim(*rows.task_ids("keyframes")):
+        rows.cut_up(claim, key_frames_=100)
+    colour = [r.id for r in rows.all("SELECT id FROM tasks WHERE queue = 'embedding' AND model = 'colour'")]
+    [first] = rows.claim(colour[0])
+    with database.transaction() as connection:
+        more = tasks.claim_more(connection, first, key_frames=156, owner="test", lease_s=60)
+    assert [c.model for c in more] == ["colour"]
+
+
+@pytest.mark.parametrize("source", TaskState)
+@pytest.mark.parametrize("target", TaskState)
+def test_the_statements_make_exactly_the_moves_of_the_table(rows, database, source, target):
+    """Put a task into each state and try every statement that leads to `target`."""
+    job_id = rows.job()
+    [task_id] = rows.task_ids("keyframes")
+    rows.do(
+        """UPDATE tasks SET state = :state, attempt = 1,
+           lease_until = CASE WHEN :state = 'running' THEN now() + interval '1 minute' END,
+           finished_at = CASE WHEN :state IN ('queued', 'running') THEN NULL ELSE now() END,
+           error = CASE WHEN :state = 'failed' THEN 'why' END""",
+        state=source.value,
+    )
+    claim = Claim(task_id, 1, 3, Queue.KEYFRAMES, job_id, None, None, None, None, None, None)
+    error = TransientError(ErrorKind.UNREACHABLE, "away")
+    ways: dict[TaskState, list[Callable]] = {
+        TaskState.RUNNING: [lambda c: tasks.claim(c, [task_id], owner="test", lease_s=60)],
+        TaskState.SUCCEEDED: [lambda c: tasks.succeed(c, claim)],
+        TaskState.FAILED: [lambda c: tasks.fail(c, claim, ErrorKind.DAMAGED, "why")],
+        TaskState.CANCELLED: [lambda c: tasks.cancel_job(c, job_id)],
+        TaskState.QUEUED: [
+            lambda c: tasks.try_later(c, claim, error, backoff_s=1),
+            lambda c: tasks.hand_back(c, claim),
+            lambda c: tasks.retry_job(c, job_id),
+        ],
+    }
+    for way in ways[target]:
+        with database.transaction() as connection:
+            way(connection)
+    moved = rows.one("SELECT state FROM tasks") == target.value
+    assert moved == (target in MOVES[source] or source is target)
+
+
+@pytest.mark.parametrize(
+    ("open_tasks", "failed_tasks", "produced", "state"),
+    [
+        (1, 0, 0, JobState.RUNNING),
+        (1, 5, 2, JobState.RUNNING),
+        (0, 0, 2, JobState.SUCCEEDED),
+        (0, 1, 2, JobState.PARTLY_FAILED),
+        (0, 3, 0, JobState.FAILED),
+        (0, 0, 0, JobState.FAILED),
+    ],
+)
+def test_what_its_tasks_make_of_a_job(open_tasks, failed_tasks, produced, state):
+    assert job_state(open_tasks=open_tasks, failed_tasks=failed_tasks, produced_clusterings=produced) is state
