@@ -70,7 +70,7 @@ _MESSAGES: tuple[tuple[str, Rule], ...] = (
         r"|is not live|this live has ended|twitter space (not started|ended)|will start (at|in)",
         Rule(
             ErrorKind.LIVE_STREAM,
-            "it is a live stream or a premiere: running, announced or just over; submit the recording once there is one",
+            "it is a live stream or premiere: running, announced or just over; submit the recording once there is one",
         ),
     ),
     (
@@ -86,13 +86,14 @@ _MESSAGES: tuple[tuple[str, Rule], ...] = (
         ),
     ),
     (
-        r"429|too many requests|rate.?limit|blocked by server \(4\d\d\)|rejected by server|try again later"
+        r"HTTP Error 429|too many requests|rate.?limit|blocked by server \(4\d\d\)|rejected by server|try again later"
         r"|exceeded the rate",
         Rule(ErrorKind.THROTTLED, "the site is limiting how much this machine may fetch", transient=True),
     ),
     (
         r"terminated|has been removed|was removed|removed by|no longer available|no longer exists|in no longer"
-        r"|(been|was|is|be) deleted|copyright|(has|link is|likely) expired|violat|closed their|taken down|HTTP Error 410",
+        r"|(been|was|is|be) deleted|copyright|(has|link is|likely) expired|violat|closed their|taken down"
+        r"|HTTP Error 410",
         Rule(ErrorKind.REMOVED, "the video was removed from the site"),
     ),
     (
@@ -115,15 +116,16 @@ _MESSAGES: tuple[tuple[str, Rule], ...] = (
         Rule(ErrorKind.UNREACHABLE, "the connection to the site failed", transient=True),
     ),
     (
-        r"requested format is not available|no video formats|only images are available|no supported formats",
+        r"requested format is not available|no video formats|only images are available|no supported formats"
+        r"|ffmpeg could not be found",
         Rule(
             ErrorKind.NO_VIDEO_STREAM,
             "the site offers nothing that can be downloaded as a video; a newer yt-dlp may help",
         ),
     ),
     (
-        r"no (video|media)\b.*\b(found|post|page|tweet)|there('s| is) no video|not a (video|media)|does(n't| not) (contain|"
-        r"have) (a|any) videos?|no videos? found|no video content",
+        r"no (video|media)\b.*\b(found|post|page|tweet)|there('s| is) no video|not a (video|media)"
+        r"|does(n't| not) (contain|have) (a|any) videos?|no videos? found|no video content",
         Rule(ErrorKind.NOT_A_VIDEO, "there is no video on this page; submit the video's own address"),
     ),
     (
@@ -166,16 +168,18 @@ _ODD_STATUS = Rule(ErrorKind.FORBIDDEN, "the server did not accept the request; 
 
 # What yt-dlp adds around a site's own words: prefixes, and advice that makes sense on its command line only.
 _PREFIX = re.compile(r"^(ERROR:\s*)?(\[[\w:.+-]+\]\s*)?([\w-]{1,64}:\s+(?=\S))?")
+_URL = re.compile(r"https?://\S+")
 _ADVICE = re.compile(
-    r"(;? please report this issue on|\(caused by|\.? ?Use --|\.? ?You might want to use a VPN|\.? It is recommended to use"
-    r"|\.? ?Also see |\.? ?See +https?:|, use the --).*",
+    r"(;? please report this issue on|\(caused by|\.? ?Use --|, use the --|\.? ?You might want to use a VPN"
+    r"|\.? It is recommended to use|\.? ?Also see |\.? ?See +https?:).*",
     re.IGNORECASE | re.DOTALL,
 )
 
 
 def site_error(message: str, url: str) -> ReelmapError:
     """The error for what yt-dlp said of a URL, with the site's own words kept in it. To be raised by the caller."""
-    text = message.replace("’", "'")
+    # A rule must not be led astray by a word in a video's id or in a URL.
+    text = _URL.sub("", _PREFIX.sub("", message.strip(), count=1)).replace("’", "'")
     rule = next((rule for pattern, rule in _COMPILED if pattern.search(text)), _UNKNOWN_MESSAGE)
     return _error(rule, url, _own_words(message), rule.retry_after_s)
 

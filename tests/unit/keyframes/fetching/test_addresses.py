@@ -9,30 +9,43 @@ from shared.errors import ErrorKind, PermanentError, TransientError
 
 
 @pytest.mark.parametrize(
-    "address",
-    """
-    0.0.0.0 0.1.2.3 10.0.0.1 100.64.0.1 127.0.0.1 127.255.255.255 169.254.169.254 172.16.0.1 172.31.255.255 192.0.0.1
-    192.0.0.170 192.0.2.1 192.88.99.1 192.168.1.1 198.18.0.1 198.51.100.1 203.0.113.1 224.0.0.1 239.255.255.255
-    240.0.0.1 255.255.255.255
-    :: ::1 ::7f00:1 ::ffff:127.0.0.1 ::ffff:10.0.0.1 ::ffff:169.254.169.254 64:ff9b::7f00:1 64:ff9b::a9fe:a9fe
-    64:ff9b:1::7f00:1 64:ff9b:1::808:808 100::1 2001::1 2001:0:7f00:1:: 2001:db8::1 2002:7f00:1:: 2002:a00:1::1
-    3fff::1 5f00::1 fc00::1 fd12:3456::1 fe80::1 fec0::1 ff02::1 ff0e::1
-    2001:0:808:808:0:0:80ff:fffe
-    """.split(),
+    ("reason", "addresses"),
+    [
+        ("the unspecified address", "0.0.0.0 :: ::ffff:0.0.0.0"),
+        ("a loopback address", "127.0.0.1 127.255.255.255 ::1 ::ffff:127.0.0.1 64:ff9b::7f00:1 2002:7f00:1::"),
+        ("a link-local address", "169.254.169.254 fe80::1 ::ffff:169.254.169.254 64:ff9b::a9fe:a9fe 2002:a9fe:a9fe::"),
+        ("a multicast address", "224.0.0.1 239.255.255.255 ff02::1 ff0e::1"),
+        ("a private address", "0.1.2.3 10.0.0.1 172.16.0.1 172.31.255.255 192.168.1.1 192.0.0.1 192.0.2.1 198.18.0.1"),
+        ("a private address", "198.51.100.1 203.0.113.1 240.0.0.1 255.255.255.255 fc00::1 fd12:3456::1 2001:db8::1"),
+        ("a private address", "100::1 2001:2::1 ::ffff:10.0.0.1 2002:a00:1::1"),
+        ("a loopback address", "2001:0:7f00:1:: 2001:0:808:808:0:0:80ff:fffe"),  # Teredo server, Teredo client
+        ("a reserved address", "192.88.99.1 ::7f00:1"),
+        ("not a global unicast address", "fec0::1"),
+        ("not a globally reachable address", "100.64.0.1 100.127.255.255"),
+    ],
 )
-def test_addresses_that_do_not_lead_to_the_open_internet_are_refused(address: str) -> None:
+def test_addresses_that_do_not_lead_to_the_open_internet_are_refused(reason: str, addresses: str) -> None:
+    assert {address: refusal(ip_address(address)) for address in addresses.split()} == dict.fromkeys(
+        addresses.split(), reason
+    )
+
+
+@pytest.mark.parametrize(
+    "address", ["64:ff9b:1::7f00:1", "64:ff9b:1::808:808", "2001::1", "3fff::1", "5f00::1", "192.0.0.170"]
+)
+def test_addresses_that_python_versions_class_differently_are_refused_all_the_same(address: str) -> None:
     assert refusal(ip_address(address)) is not None
 
 
 @pytest.mark.parametrize(
-    "address",
-    """
-    1.1.1.1 8.8.8.8 93.184.216.34 172.32.0.1 100.128.0.1 169.253.1.1
-    2606:4700:4700::1111 2a00:1450:4001::1 ::ffff:8.8.8.8 64:ff9b::808:808 2002:808:808::1
-    """.split(),
+    "addresses",
+    [
+        "1.1.1.1 8.8.8.8 93.184.216.34 172.32.0.1 100.128.0.1 169.253.1.1",
+        "2606:4700:4700::1111 2a00:1450:4001::1 ::ffff:8.8.8.8 64:ff9b::808:808 2002:808:808::1",
+    ],
 )
-def test_public_addresses_may_be_connected_to(address: str) -> None:
-    assert refusal(ip_address(address)) is None
+def test_public_addresses_may_be_connected_to(addresses: str) -> None:
+    assert [refusal(ip_address(address)) for address in addresses.split()] == [None] * len(addresses.split())
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.1", "0x7f000001", "2130706433", "0177.0.0.1", "::1", "0"])

@@ -85,7 +85,8 @@ PERMANENT = [
     (ErrorKind.GEO_BLOCKED, "ERROR: [AudiusTrack] Track unavailable in your country due to licensing restrictions"),
     (
         ErrorKind.AGE_RESTRICTED,
-        f"ERROR: [youtube] abc: Sign in to confirm your age. This video may be inappropriate for some users. {COOKIE_HINT}",
+        "ERROR: [youtube] abc: Sign in to confirm your age. This video may be inappropriate for some users. "
+        + COOKIE_HINT,
     ),
     (ErrorKind.AGE_RESTRICTED, f"ERROR: [twitter] 1: NSFW tweet requires authentication. {COOKIE_HINT}"),
     (ErrorKind.AGE_RESTRICTED, "ERROR: [arte] This video is only available for age verified users or after 22:00"),
@@ -114,7 +115,8 @@ PERMANENT = [
     ),
     (
         ErrorKind.LOGIN_REQUIRED,
-        f"ERROR: [TikTok] 7: You do not have permission to view this post. Log into an account that has access. {COOKIE_HINT}",
+        "ERROR: [TikTok] 7: You do not have permission to view this post. Log into an account that has access. "
+        + COOKIE_HINT,
     ),
     (ErrorKind.LOGIN_REQUIRED, "ERROR: [vimeo] 1: Unable to download webpage: HTTP Error 401: Unauthorized"),
     (ErrorKind.LOGIN_REQUIRED, "ERROR: [BiliBili] BV1: This video is for premium members only"),
@@ -141,6 +143,10 @@ PERMANENT = [
     (
         ErrorKind.NO_VIDEO_STREAM,
         "ERROR: [youtube] abc: Requested format is not available. Use --list-formats for a list of available formats",
+    ),
+    (
+        ErrorKind.NO_VIDEO_STREAM,
+        "ERROR: m3u8 download detected but ffmpeg could not be found. Please install",
     ),
     (ErrorKind.NO_VIDEO_STREAM, "ERROR: [NRK] 1: No video formats found!" + BUG_HINT),
     (ErrorKind.NOT_A_VIDEO, "ERROR: [twitter] 1: No video could be found in this tweet"),
@@ -171,8 +177,8 @@ TRANSIENT = [
     (ErrorKind.THROTTLED, RATE_LIMITED),
     (
         ErrorKind.THROTTLED,
-        "ERROR: [youtube] abc: Unable to download webpage: HTTP Error 429: Too Many Requests (caused by <HTTPError 429: "
-        "Too Many Requests>)",
+        "ERROR: [youtube] abc: Unable to download webpage: HTTP Error 429: Too Many Requests (caused by <HTTPError "
+        "429: Too Many Requests>)",
     ),
     (ErrorKind.THROTTLED, "ERROR: [BiliBili] 1: Request is blocked by server (412), please wait and try later."),
     (ErrorKind.THROTTLED, "ERROR: [soop] You have exceeded the rate limit. Try again later"),
@@ -210,6 +216,11 @@ def test_messages_that_would_come_again_fail_for_good(kind: ErrorKind, message: 
 def test_messages_of_the_moment_are_tried_again(kind: ErrorKind, message: str) -> None:
     error = site_error(message, URL)
     assert (type(error), error.kind) == (TransientError, kind)
+
+
+def test_words_in_ids_and_urls_mean_nothing() -> None:
+    assert site_error("ERROR: [youtube] login-429-SSL: Video unavailable", URL).kind is ErrorKind.NOT_FOUND
+    assert site_error("ERROR: Unsupported URL: https://x.example/login/captcha", URL).kind is ErrorKind.UNSUPPORTED_URL
 
 
 def test_a_known_waiting_time_is_kept() -> None:

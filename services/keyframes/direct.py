@@ -1,0 +1,338 @@
+"""Download one http(s) file to disk, without ever connecting where we must not and without taking more than allowed.
+
+The host is resolved here, every address judged, and the connection opened to a judged address with the host kept in
+the Host header, the TLS handshake and the certificate check; again at every redirect. Proxies of the environment have
+no effect: a bare urllib3 connection never looks for them.
+
+The transfer runs in a thread of its own because nothing else holds a total time limit: a server that sends one byte a
+second satisfies every socket timeout, and a resolver cannot be interrupted at all.
+"""
+
+from __future__ import annotations
+
+import email.message
+import email.utils
+import errno
+import functools
+import hashlib
+import http.client
+import shutil
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, wait
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from io import FileIO
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urljoin
+
+from services.keyframes.addresses import checked_addresses
+from services.keyframes.fetch_limits import FetchLimits
+from services.keyframes.site_errors import status_error
+from shared.errors import ErrorKind, PermanentError, TransientError
+from shared.urls import DEFAULT_PORTS, SourceUrl, parse_source_url
+
+if TYPE_CHECKING:
+    from urllib3.connection import HTTPConnection
+    from urllib3.response import BaseHTTPResponse
+
+_BLOCK_BYTES = 256 * 1024
+_CHECK_EVERY_S = 0.5
+_LONGEST_RETRY_AFTER_S = 24 * 3600.0
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_HEADERS = {
+    # What we hash, count and limit is the file itself, never something that unpacks into more.
+    "Accept-Encoding": "identity",
+    "Accept": "*/*",
+    "User-Agent": "Reelmap",
+}
+_WEB_PAGE_STARTS = (b"<!doctype html", b"<html", b"<head", b"<body", b"<script", b"<title", b"<meta")
+
+
+@dataclass(frozen=True)
+class Download:
+    """sha256: of the bytes, in hex, computed while they came in.
+    file_name: what the server or the URL calls the file, as it is written there; never to be used as a path.
+    final_url: after all redirects.
+    """
+
+    sha256: str
+    size_bytes: int
+    file_name: str | None
+    final_url: str
+
+
+def download(
+    source: SourceUrl,
+    path: Path,
+    limits: FetchLimits,
+    *,
+    allow_private_hosts: bool,
+    check: Callable[[], None],
+) -> Download:
+    """Stream an http(s) URL into a new file at `path`.
+
+    check: called about twice a second; what it raises ends the transfer and is raised here.
+
+    Raises PermanentError or TransientError with a sentence for the person who gave the URL. After an error `path` may
+    hold a part of the file; removing it is the caller's part.
+    """
+    transfer = _Transfer(source, path, limits, allow_private_hosts)
+    outcome: Future[Download] = Future()
+    thread = threading.Thread(target=_settle, args=(outcome, transfer.run), name="download", daemon=True)
+    end_s = time.monotonic() + limits.total_timeout_s
+    thread.start()
+    try:
+        while not wait([outcome], timeout=_CHECK_EVERY_S).done:
+            check()
+            if time.monotonic() > end_s:
+                raise PermanentError(
+                    ErrorKind.DEADLINE,
+                    f"{source.url}: the download took longer than {limits.total_timeout_s:g} s, the most it may take; "
+                    "upload the file, or have the limit raised.",
+                )
+    except BaseException:
+        transfer.stop()
+        # Returns at once unless it sits in the resolver or in connecting; it then ends later, without a file open.
+        thread.join(timeout=2)
+        raise
+    return outcome.result()
+
+
+def _settle(outcome: Future[Download], run: Callable[[], Download]) -> None:
+    try:
+        outcome.set_result(run())
+    except BaseException as error:  # handed to the thread that waits
+        outcome.set_exception(error)
+
+
+class _Transfer:
+    """The state of one transfer that the waiting thread needs in order to stop it."""
+
+    def __init__(self, source: SourceUrl, path: Path, limits: FetchLimits, allow_private_hosts: bool) -> None:
+        self._source = source
+        self._path = path
+        self._limits = limits
+        self._allow_private_hosts = allow_private_hosts
+        self._stopped = threading.Event()
+        # Kept here because a connection lets go of its socket once the response will close it.
+        self._socket: socket.socket | None = None
+
+    def stop(self) -> None:
+        self._stopped.set()
+        if self._socket is not None:
+            # The plain socket's method even for TLS: the other thread may be reading, and only needs to be woken.
+            with suppress(OSError):
+                socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+
+    def run(self) -> Download:
+        from urllib3.exceptions import HTTPError
+
+        url = self._source.url
+        hop = self._source
+        try:
+            for _ in range(self._limits.max_redirects + 1):
+                with closing(self._connect(hop)) as connection:
+                    connection.request(
+                        "GET", hop.target, headers={**_HEADERS, "Host": hop.authority}, preload_content=False
+                    )
+                    with closing(connection.getresponse()) as response:
+                        if response.status not in _REDIRECTS or "Location" not in response.headers:
+                            return self._save(response, hop)
+                        hop = _next_hop(hop, response.headers["Location"])
+        except ssl.SSLCertVerificationError as error:
+            raise PermanentError(
+                ErrorKind.UNREACHABLE,
+                f"{url}: the certificate of {hop.host} is not valid ({error.verify_message}); tell the owner of the "
+                "server, or upload the file.",
+            ) from error
+        except (HTTPError, http.client.HTTPException, OSError) as error:
+            raise TransientError(
+                ErrorKind.UNREACHABLE, f"{url}: the connection to {hop.host} failed ({_cause(error)})."
+            ) from error
+        raise PermanentError(
+            ErrorKind.TOO_MANY_REDIRECTS,
+            f"{url}: redirected more than {self._limits.max_redirects} times; submit the final address.",
+        )
+
+    def _connect(self, hop: SourceUrl) -> HTTPConnection:
+        """A connection to the first of the host's judged addresses that answers."""
+        from urllib3.exceptions import HTTPError
+
+        addresses = checked_addresses(hop.host, hop.port, allow_private_hosts=self._allow_private_hosts)
+        failure: Exception | None = None
+        for address in addresses:
+            self._raise_if_stopped()
+            connection = _connection_to(address, hop, self._limits.connect_timeout_s)
+            try:
+                connection.connect()
+            except (HTTPError, OSError) as error:
+                connection.close()
+                failure = failure or error
+            else:
+                self._socket = connection.sock
+                # After the line above and not before it: `stop` then either sees the socket or is seen here.
+                self._raise_if_stopped()
+                connection.timeout = self._limits.read_timeout_s
+                return connection
+        raise failure or ConnectionError("the name has no address")
+
+    def _raise_if_stopped(self) -> None:
+        if self._stopped.is_set():
+            raise ConnectionAbortedError("stopped")
+
+    def _save(self, response: BaseHTTPResponse, hop: SourceUrl) -> Download:
+        url = self._source.url
+        if response.status != 200:
+            raise status_error(response.status, response.reason or "", url, _retry_after_s(response))
+        encoding = response.headers.get("Content-Encoding", "identity")
+        if encoding.lower() != "identity":
+            raise PermanentError(
+                ErrorKind.NOT_A_VIDEO,
+                f"{url}: the server sent the file packed ({encoding}) though asked not to; upload the file instead.",
+            )
+        announced_bytes = _announced_bytes(response)
+        self._check_size(announced_bytes or 0)
+        self._check_room(announced_bytes)
+
+        hashed = hashlib.sha256()
+        size_bytes = 0
+        with self._disk_errors():
+            file = self._path.open("xb", buffering=0)
+        with file:
+            while block := response.read(_BLOCK_BYTES, decode_content=False):
+                self._raise_if_stopped()
+                if size_bytes == 0 and _is_web_page(block, response.headers.get("Content-Type", "")):
+                    raise PermanentError(
+                        ErrorKind.NOT_A_VIDEO,
+                        f"{url}: the server sent a web page instead of a video; submit the address of the video file "
+                        "itself.",
+                    )
+                size_bytes += len(block)
+                self._check_size(size_bytes)
+                hashed.update(block)
+                with self._disk_errors():
+                    _write(file, block)
+        if size_bytes == 0:
+            raise PermanentError(ErrorKind.EMPTY, f"{url}: the server sent an empty file (0 bytes).")
+        return Download(hashed.hexdigest(), size_bytes, _file_name(response, hop), hop.url)
+
+    def _check_size(self, size_bytes: int) -> None:
+        if size_bytes > self._limits.max_bytes:
+            raise PermanentError(
+                ErrorKind.TOO_LARGE,
+                f"{self._source.url}: the file is larger than {self._limits.max_bytes:,} bytes, the most a video may "
+                "have; submit a smaller version of it, or have the limit raised.",
+            )
+
+    def _check_room(self, announced_bytes: int | None) -> None:
+        needed_bytes = 2 * self._limits.max_bytes if announced_bytes is None else announced_bytes
+        free_bytes = shutil.disk_usage(self._path.parent).free
+        if free_bytes < needed_bytes:
+            raise TransientError(
+                ErrorKind.DISK_FULL,
+                f"{self._source.url}: the worker's disk has {free_bytes:,} bytes free and {needed_bytes:,} may be "
+                "needed; free some, or give the worker a larger temporary folder.",
+            )
+
+    @contextmanager
+    def _disk_errors(self) -> Iterator[None]:
+        """Tell the disk's errors from the network's: both are OSErrors."""
+        try:
+            yield
+        except OSError as error:
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+            raise TransientError(
+                ErrorKind.DISK_FULL if full else ErrorKind.STORE_UNAVAILABLE,
+                f"{self._source.url}: the file could not be written on the worker ({error.strerror}).",
+            ) from error
+
+
+def _connection_to(address: str, hop: SourceUrl, timeout_s: float) -> HTTPConnection:
+    from urllib3.connection import HTTPConnection, HTTPSConnection
+
+    if hop.scheme == "http":
+        return HTTPConnection(address, hop.port, timeout=timeout_s)
+    return HTTPSConnection(
+        address, hop.port, timeout=timeout_s, server_hostname=hop.host, ssl_context=_trusted_authorities()
+    )
+
+
+@functools.cache
+def _trusted_authorities() -> ssl.SSLContext:
+    """The system's certificate authorities and Mozilla's: slim images come without the first, company networks need
+    it."""
+    import certifi
+
+    context = ssl.create_default_context()
+    context.load_verify_locations(certifi.where())
+    return context
+
+
+def _next_hop(hop: SourceUrl, location: str) -> SourceUrl:
+    try:
+        target = parse_source_url(urljoin(hop.url, _as_utf8(location)))
+    except (PermanentError, ValueError) as error:
+        raise PermanentError(
+            ErrorKind.UNSUPPORTED_URL, f"{hop.url} redirects to an address that is not fetched: {error}"
+        ) from error
+    if target.scheme not in DEFAULT_PORTS:
+        raise PermanentError(ErrorKind.UNSUPPORTED_URL, f"{hop.url} redirects to {target.url}, which is not fetched.")
+    return target
+
+
+def _announced_bytes(response: BaseHTTPResponse) -> int | None:
+    text = response.headers.get("Content-Length", "")
+    return int(text) if text.isdecimal() else None
+
+
+def _retry_after_s(response: BaseHTTPResponse) -> float | None:
+    """Seconds from a Retry-After header, which holds seconds or a date (RFC 9110, 10.2.3); at most a day."""
+    text = response.headers.get("Retry-After", "").strip()
+    if text.isdecimal():
+        return min(float(text), _LONGEST_RETRY_AFTER_S)
+    try:
+        at = email.utils.parsedate_to_datetime(text)
+        return min(max(at.timestamp() - time.time(), 0.0), _LONGEST_RETRY_AFTER_S)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _is_web_page(head: bytes, content_type: str) -> bool:
+    """Judged by the bytes: servers label videos as text/html, and error pages as video/mp4."""
+    start = head[:1024].removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    if start.startswith(_WEB_PAGE_STARTS):
+        return True
+    return content_type.lower().startswith("text/html") and b"\0" not in head[:1024]
+
+
+def _file_name(response: BaseHTTPResponse, hop: SourceUrl) -> str | None:
+    header = email.message.Message()
+    header["Content-Disposition"] = _as_utf8(response.headers.get("Content-Disposition", ""))
+    name = header.get_filename() or unquote(hop.target.partition("?")[0])
+    return name.replace("\\", "/").rstrip("/").rpartition("/")[2] or None
+
+
+def _as_utf8(header: str) -> str:
+    """http.client decodes header bytes as Latin-1, while servers that go beyond ASCII write UTF-8."""
+    try:
+        return header.encode("latin-1").decode("utf-8")
+    except UnicodeError:
+        return header
+
+
+def _write(file: FileIO, block: bytes) -> None:
+    """All of the block: a nearly full disk takes a part of it first and fails on the next call."""
+    rest = memoryview(block)
+    while rest:
+        rest = rest[file.write(rest) :]
+
+
+def _cause(error: BaseException) -> str:
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__

@@ -1,0 +1,128 @@
+"""Bring the video behind an http(s) URL into a local file: as a file when it is one, through yt-dlp when it is a page.
+
+Nothing is configured here and nothing kept: limits come in, a path comes out. Uploads are not fetched, they are blobs
+already.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+import tempfile
+import unicodedata
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+from services.keyframes.addresses import checked_addresses
+from services.keyframes.direct import download
+from services.keyframes.fetch_limits import FetchLimits
+from services.keyframes.sites import SiteVideo, fetch_from_site
+from shared.errors import ErrorKind, PermanentError
+from shared.urls import DEFAULT_PORTS, SourceUrl, parse_source_url
+
+__all__ = ["FetchLimits", "Fetched", "fetch"]
+
+_BLOCK_BYTES = 1024 * 1024
+_MAX_TITLE_LENGTH = 200
+# Paths that end so are asked for as files first, which spares most direct links the start of yt-dlp (a second).
+_MEDIA_SUFFIX = re.compile(
+    r"\.(3gp|asf|avi|f4v|flv|gif|m2ts|m4v|mkv|mov|mp4|mpe?g|mts|mxf|og[gv]|ts|vob|webm|wmv)", re.IGNORECASE
+)
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """path: the file, inside the folder that was given.
+    sha256: in hex, of the file's bytes.
+    title: what the site or the server calls it, fit to be shown; None if it has no name.
+    final_url: after redirects, or the site's own address of the page.
+    """
+
+    path: Path
+    sha256: str
+    size_bytes: int
+    title: str | None
+    final_url: str
+    kind: Literal["file", "site"]
+
+
+def fetch(
+    url: str,
+    folder: Path,
+    limits: FetchLimits,
+    *,
+    allow_private_hosts: bool,
+    check: Callable[[], None],
+    allow_generic_extractor: bool = False,
+) -> Fetched:
+    """Download a video into a new folder inside `folder`.
+
+    check: called at least once a second; what it raises (a deadline, a cancelled task) ends the fetch and is raised
+        here.
+    allow_generic_extractor: let yt-dlp look for videos in pages of sites it does not know.
+
+    Raises PermanentError or TransientError with a sentence for the person who gave the URL. On any error nothing is
+    left in `folder`.
+    """
+    source = parse_source_url(url)
+    if source.scheme not in DEFAULT_PORTS:
+        raise PermanentError(ErrorKind.UNSUPPORTED_URL, f"{source.url}: only http and https can be fetched.")
+    own_folder = Path(tempfile.mkdtemp(prefix="fetch-", dir=folder))
+
+    def as_file() -> Fetched:
+        path = own_folder / "file"
+        got = download(source, path, limits, allow_private_hosts=allow_private_hosts, check=check)
+        return Fetched(path, got.sha256, got.size_bytes, _clean_title(got.file_name), got.final_url, "file")
+
+    def from_site() -> Fetched | None:
+        # yt-dlp resolves again: this keeps out what is private by its name, not who changes the name meanwhile.
+        checked_addresses(source.host, source.port, allow_private_hosts=allow_private_hosts)
+        video = fetch_from_site(
+            source.url, own_folder, limits, check=check, allow_generic_extractor=allow_generic_extractor
+        )
+        return None if video is None else _from_site_video(video, check)
+
+    try:
+        if not _looks_like_a_file(source):
+            return from_site() or as_file()
+        try:
+            return as_file()
+        except PermanentError as error:
+            # Some sites end their pages' addresses like files: https://commons.wikimedia.org/wiki/File:Name.webm
+            if error.kind is not ErrorKind.NOT_A_VIDEO:
+                raise
+            if (fetched := from_site()) is None:
+                raise
+            return fetched
+    except BaseException:
+        shutil.rmtree(own_folder, ignore_errors=True)
+        raise
+
+
+def _looks_like_a_file(source: SourceUrl) -> bool:
+    return bool(_MEDIA_SUFFIX.fullmatch(PurePosixPath(source.target.partition("?")[0]).suffix))
+
+
+def _from_site_video(video: SiteVideo, check: Callable[[], None]) -> Fetched:
+    hashed = hashlib.sha256()
+    with video.path.open("rb") as file:
+        while block := file.read(_BLOCK_BYTES):
+            check()
+            hashed.update(block)
+    size_bytes = video.path.stat().st_size
+    if size_bytes == 0:
+        raise PermanentError(ErrorKind.EMPTY, f"{video.page_url}: the site sent an empty file (0 bytes).")
+    return Fetched(video.path, hashed.hexdigest(), size_bytes, _clean_title(video.title), video.page_url, "site")
+
+
+def _clean_title(title: str | None) -> str | None:
+    """One line without control, formatting (text direction) or surrogate characters, of at most 200 characters."""
+    if title is None:
+        return None
+    kept = "".join(
+        " " if c.isspace() else c for c in title if c.isspace() or not unicodedata.category(c).startswith("C")
+    )
+    return " ".join(unicodedata.normalize("NFC", kept).split())[:_MAX_TITLE_LENGTH] or None

@@ -1,0 +1,384 @@
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import socket
+import threading
+import time
+from dataclasses import replace
+from email.utils import formatdate
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from services.keyframes.direct import Download, download
+from services.keyframes.fetch import FetchLimits
+from shared.errors import ErrorKind, PermanentError, ReelmapError, TransientError
+from shared.urls import parse_source_url
+
+VIDEO = b"\0\0\0\x18ftypmp42" + bytes(range(256)) * 2000
+
+
+def nothing_to_check() -> None: ...
+
+
+def get(url: str, path: Path, limits: FetchLimits, allow_private_hosts: bool = True) -> Download:
+    return download(
+        parse_source_url(url), path, limits, allow_private_hosts=allow_private_hosts, check=nothing_to_check
+    )
+
+
+def failure(url: str, path: Path, limits: FetchLimits, allow_private_hosts: bool = True) -> ReelmapError:
+    with pytest.raises(ReelmapError) as caught:
+        get(url, path, limits, allow_private_hosts)
+    return caught.value
+
+
+def outcome(error: ReelmapError) -> tuple[type[ReelmapError], ErrorKind]:
+    return type(error), error.kind
+
+
+def test_a_file_arrives_whole_and_hashed(web: Any, tmp_path: Path, limits: FetchLimits) -> None:
+    got = get(web.serve("/clips/a.mp4", VIDEO), tmp_path / "file", limits)
+    assert (tmp_path / "file").read_bytes() == VIDEO
+    assert got == Download(hashlib.sha256(VIDEO).hexdigest(), len(VIDEO), "a.mp4", web.url("/clips/a.mp4"))
+
+
+def test_the_request_is_plain(web: Any, tmp_path: Path, limits: FetchLimits, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    web.serve("/a b.mp4".replace(" ", "%20"), VIDEO)
+    get(web.url("/a b.mp4?x=1&y=%2F#t=5"), tmp_path / "file", limits)
+    [(path, headers)] = web.requests
+    assert path == "/a%20b.mp4?x=1&y=%2F"
+    assert headers["Accept-Encoding"] == "identity"
+    assert headers["Host"] == f"127.0.0.1:{web.port}"
+
+
+@pytest.mark.parametrize(
+    ("path", "disposition", "name"),
+    [
+        ("/a/b.mp4?c=d/e", "", "b.mp4"),
+        ("/a%20b%2F..%2Fc.mp4", "", "c.mp4"),
+        ("/", "", None),
+        ("/x", 'attachment; filename="my film.mp4"', "my film.mp4"),
+        ("/x", "attachment; filename*=UTF-8''f%C3%BC%C3%9Fe.mp4", "füße.mp4"),
+        ("/x", 'attachment; filename="../../etc/passwd"', "passwd"),
+        ("/x", 'attachment; filename="C:\\\\temp\\\\a.mp4"', "a.mp4"),
+        ("/x", "inline", "x"),
+    ],
+)
+def test_the_name_of_the_file(
+    path: str, disposition: str, name: str | None, web: Any, tmp_path: Path, limits: FetchLimits
+) -> None:
+    web.serve(path.partition("?")[0], VIDEO, Content_Disposition=disposition)
+    assert get(web.url(path), tmp_path / "file", limits).file_name == name
+
+
+def test_redirects_are_followed_to_the_limit(web: Any, tmp_path: Path, limits: FetchLimits) -> None:
+    web.redirect("/1", "/2", 301)
+    web.redirect("/2", web.url("/3"), 307)
+    web.redirect("/3", "a.mp4", 308)
+    web.serve("/a.mp4", VIDEO)
+    got = get(web.url("/1"), tmp_path / "file", limits)
+    assert (got.final_url, got.file_name) == (web.url("/a.mp4"), "a.mp4")
+    error = failure(web.url("/1"), tmp_path / "other", replace(limits, max_redirects=2))
+    assert outcome(error) == (PermanentError, ErrorKind.TOO_MANY_REDIRECTS)
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        "file:///etc/passwd",
+        "gopher://example.com/",
+        "ftp://example.com/a.mp4",
+        "upload:abc",
+        "http://a:b@c/",
+    ],
+)
+def test_a_redirect_leads_nowhere_but_to_the_web(location: str, web: Any, tmp_path: Path, limits: FetchLimits) -> None:
+    error = failure(web.redirect("/a.mp4", location), tmp_path / "file", limits)
+    assert outcome(error) == (PermanentError, ErrorKind.UNSUPPORTED_URL)
+    assert web.url("/a.mp4") in error.message
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "127.1", "2130706433", "[::1]", "[::ffff:127.0.0.1]"])
+def test_loopback_is_not_connected_to_in_any_spelling(host: str, web: Any, tmp_path: Path, limits: FetchLimits) -> None:
+    web.serve("/a.mp4", VIDEO)
+    error = failure(f"http://{host}:{web.port}/a.mp4", tmp_path / "file", limits, allow_private_hosts=False)
+    assert outcome(error) == (PermanentError, ErrorKind.PRIVATE_ADDRESS)
+    assert web.requests == []
+
+
+@pytest.fixture
+def names(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
+    """A resolver of the test's own: each look-up of a name takes the next address; numbers resolve as ever."""
+    answers: dict[str, list[str]] = {}
+    system = socket.getaddrinfo
+
+    def look_up(host: str, *args: Any, **kwargs: Any) -> Any:
+        return system(answers[host].pop(0) if host in answers else host, *args, **kwargs)
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    return answers
+
+
+def test_a_redirect_is_judged_like_a_first_request(
+    web: Any, names: dict[str, list[str]], tmp_path: Path, limits: FetchLimits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Loopback passes for a public address here: what matters is the judgement of the second host.
+    monkeypatch.setattr(
+        "services.keyframes.addresses.refusal", lambda a: "a private address" if str(a).startswith("10.") else None
+    )
+    names["public.example"], names["inside.example"] = ["127.0.0.1"], ["10.0.0.1"]
+    web.redirect("/a.mp4", "http://inside.example/b.mp4")
+    error = failure(f"http://public.example:{web.port}/a.mp4", tmp_path / "file", limits, allow_private_hosts=False)
+    assert outcome(error) == (PermanentError, ErrorKind.PRIVATE_ADDRESS)
+    assert "inside.example" in error.message
+
+
+def test_the_connection_goes_to_the_address_that_was_judged_and_keeps_the_name(
+    web: Any, names: dict[str, list[str]], tmp_path: Path, limits: FetchLimits
+) -> None:
+    names["rebinding.example"] = ["127.0.0.1"]  # a second look-up would find nothing left
+    web.serve("/a.mp4", VIDEO)
+    url = f"http://rebinding.example:{web.port}/a.mp4"
+    assert get(url, tmp_path / "file", limits).final_url == url
+    assert web.requests[0][1]["Host"] == f"rebinding.example:{web.port}"
+
+
+def test_tls_names_the_host_and_not_the_address(
+    names: dict[str, list[str]], tmp_path: Path, limits: FetchLimits
+) -> None:
+    names["video.example"] = ["127.0.0.1"]
+    hellos: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def read_hello() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                hellos.append(connection.recv(4096))
+
+        thread = threading.Thread(target=read_hello)
+        thread.start()
+        error = failure(f"https://video.example:{listener.getsockname()[1]}/a.mp4", tmp_path / "file", limits)
+        thread.join()
+    assert b"video.example" in hellos[0]
+    assert outcome(error) == (TransientError, ErrorKind.UNREACHABLE)
+
+
+def test_the_announced_size_is_refused_before_anything_is_read(web: Any, tmp_path: Path, limits: FetchLimits) -> None:
+    error = failure(web.serve("/a.mp4", VIDEO), tmp_path / "file", replace(limits, max_bytes=1000))
+    assert outcome(error) == (PermanentError, ErrorKind.TOO_LARGE)
+    assert not (tmp_path / "file").exists()
+
+
+def endless(request: BaseHTTPRequestHandler) -> None:
+    request.send_response(200)
+    request.end_headers()
+    while True:
+        request.wfile.write(VIDEO)
+
+
+def endless_chunks(request: BaseHTTPRequestHandler) -> None:
+    request.protocol_version = "HTTP/1.1"
+    request.send_response(200)
+    request.send_header("Transfer-Encoding", "chunked")
+    request.end_headers()
+    while True:
+        request.wfile.write(b"%x\r\n%s\r\n" % (len(VIDEO), VIDEO))
+
+
+@pytest.mark.parametrize("answer", [endless, endless_chunks])
+def test_the_size_limit_holds_while_reading(answer: Any, web: Any, tmp_path: Path, limits: FetchLimits) -> None:
+    web.answers["/a.mp4"] = answer
+    error = failure(web.url("/a.mp4"), tmp_path / "file", limits)
+    assert outcome(error) == (PermanentError, ErrorKind.TOO_LARGE)
+    assert (tmp_path / "file").stat().st_size <= limits.max_bytes
+
+
+def test_a_body_that_breaks_off_may_come_whole_another_time(web: Any, tmp_path: Path, limits: FetchLimits) -> None:
+    url = web.serve("/a.mp4", VIDEO, Content_Length=str(len(VIDEO) + 1))
+    assert outcome(failure(url, tmp_path / "file", limits)) == (TransientError, ErrorKind.UNREACHABLE)
+
+
+def broken_chunks(request: BaseHTTPRequestHandler) -> None:
+    request.protocol_version = "HTTP/1.1"
+    request.send_response(200)
+    request.send_header("Transfer-Encoding", "chunked")
+    request.end_headers()
+    request.wfile.write(b"%x\r\n%s\r\n" % (len(VIDEO), VIDEO))
+
+
+def no_http(request: BaseHTTPRequestHandler) -> None:
+    request.wfile.write(b"SSH-2.0-OpenSSH_9.2\r\n")
+
+
+def hang_up(request: BaseHTTPRequestHandler) -> None:
+    request.connection.close()
+
+
+@pytest.mark.parametrize("answer", [broken_chunks, no_http, hang_up])
+def test_a_broken_conversation_may_go_better_another_time(
+    answer: Any, web: Any, tmp_path: Path, limits: FetchLimits
+) -> None:
+    web.answers["/a.mp4"] = answer
+    assert outcome(failure(web.url("/a.mp4"), tmp_path / "file", limits)) == (TransientError, ErrorKind.UNREACHABLE)
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:1/a.mp4", "http://nowhere.invalid/a.mp4"])
+def test_nobody_there_may_change(url: str, tmp_path: Path, limits: FetchLimits) -> None:
+    assert outcome(failure(url, tmp_path / "file", limits)) == (TransientError, ErrorKind.UNREACHABLE)
+
+
+def silent(request: BaseHTTPRequestHandler) -> None:
+    time.sleep(5)
+
+
+def test_a_silent_server_is_not_waited_for(web: Any, tmp_path: Path, limits: FetchLimits) -> None:
+    web.answers["/a.mp4"] = silent
+    error = failure(web.url("/a.mp4"), tmp_path / "file", replace(limits, read_timeout_s=0.3))
+    assert outcome(error) == (TransientError, ErrorKind.UNREACHABLE)
+    assert "timed out" in error.message
+
+
+def drip_headers(request: BaseHTTPRequestHandler) -> None:
+    request.wfile.write(b"HTTP/1.1 200 OK\r\nX: ")
+    while True:
+        request.wfile.write(b"x")
+        time.sleep(0.1)
+
+
+def drip_body(request: BaseHTTPRequestHandler) -> None:
+    request.send_response(200)
+    request.end_headers()
+    while True:
+        request.wfile.write(b"\0")
+        time.sleep(0.1)
+
+
+@pytest.mark.parametrize("answer", [drip_headers, drip_body])
+def test_the_total_time_holds_against_a_server_that_drips(
+    answer: Any, web: Any, tmp_path: Path, limits: FetchLimits
+) -> None:
+    web.answers["/a.mp4"] = answer
+    started_s = time.monotonic()
+    error = failure(web.url("/a.mp4"), tmp_path / "file", replace(limits, total_timeout_s=0.6))
+    assert outcome(error) == (PermanentError, ErrorKind.DEADLINE)
+    assert time.monotonic() - started_s < 2
+
+
+class CancelledError(Exception):
+    pass
+
+
+@pytest.mark.parametrize("answer", [silent, drip_body, endless])
+def test_what_the_check_raises_ends_the_transfer_at_once(
+    answer: Any, web: Any, tmp_path: Path, limits: FetchLimits
+) -> None:
+    web.answers["/a.mp4"] = answer
+
+    def cancelled() -> None:
+        raise CancelledError
+
+    started_s = time.monotonic()
+    with pytest.raises(CancelledError):
+        download(
+            parse_source_url(web.url("/a.mp4")),
+            tmp_path / "file",
+            replace(limits, max_bytes=10**9, read_timeout_s=30),
+            allow_private_hosts=True,
+            check=cancelled,
+        )
+    assert time.monotonic() - started_s < 2
+    assert not [thread for thread in threading.enumerate() if thread.name == "download"]
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type"),
+    [
+        (b"<!DOCTYPE html><html><body>Please log in</body></html>", "text/html"),
+        (b"\xef\xbb\xbf \n<HTML>", "video/mp4"),
+        (b"Please log in", "text/html; charset=utf-8"),
+    ],
+)
+def test_a_web_page_is_not_a_video(
+    body: bytes, content_type: str, web: Any, tmp_path: Path, limits: FetchLimits
+) -> None:
+    error = failure(web.serve("/a.mp4", body, Content_Type=content_type), tmp_path / "file", limits)
+    assert outcome(error) == (PermanentError, ErrorKind.NOT_A_VIDEO)
+    assert "a web page instead of a video" in error.message
+
+
+def test_a_video_labelled_as_a_web_page_is_still_a_video(web: Any, tmp_path: Path, limits: FetchLimits) -> None:
+    assert get(web.serve("/a", VIDEO, Content_Type="text/html"), tmp_path / "file", limits).size_bytes == len(VIDEO)
+
+
+def test_nothing_that_unpacks_into_more_is_accepted(web: Any, tmp_path: Path, limits: FetchLimits) -> None:
+    error = failure(web.serve("/a.mp4", VIDEO, Content_Encoding="gzip"), tmp_path / "file", limits)
+    assert outcome(error) == (PermanentError, ErrorKind.NOT_A_VIDEO)
+
+
+def test_an_empty_file_is_said_to_be_empty(web: Any, tmp_path: Path, limits: FetchLimits) -> None:
+    assert outcome(failure(web.serve("/a.mp4"), tmp_path / "file", limits)) == (PermanentError, ErrorKind.EMPTY)
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [
+        (404, (PermanentError, ErrorKind.NOT_FOUND)),
+        (410, (PermanentError, ErrorKind.REMOVED)),
+        (401, (PermanentError, ErrorKind.LOGIN_REQUIRED)),
+        (403, (PermanentError, ErrorKind.FORBIDDEN)),
+        (500, (TransientError, ErrorKind.SERVER_ERROR)),
+        (304, (PermanentError, ErrorKind.FORBIDDEN)),
+    ],
+)
+def test_statuses_become_kinds(status: int, expected: Any, web: Any, tmp_path: Path, limits: FetchLimits) -> None:
+    assert outcome(failure(web.serve("/a.mp4", status=status), tmp_path / "file", limits)) == expected
+
+
+@pytest.mark.parametrize(
+    ("header", "least_s", "most_s"),
+    [
+        ("7", 7, 7),
+        ("99999999", 86400, 86400),
+        (formatdate(time.time() + 100, usegmt=True), 80, 100),
+        (formatdate(0, usegmt=True), 0, 0),
+    ],
+)
+def test_the_time_a_throttling_server_asks_for_is_kept(
+    header: str, least_s: float, most_s: float, web: Any, tmp_path: Path, limits: FetchLimits
+) -> None:
+    error = failure(web.serve("/a.mp4", status=429, Retry_After=header), tmp_path / "file", limits)
+    assert isinstance(error, TransientError)
+    assert error.kind is ErrorKind.THROTTLED
+    assert error.retry_after_s is not None
+    assert least_s <= error.retry_after_s <= most_s
+
+
+@pytest.mark.parametrize("header", ["", "soon", "-1"])
+def test_no_time_or_nonsense_is_no_time(header: str, web: Any, tmp_path: Path, limits: FetchLimits) -> None:
+    error = failure(web.serve("/a.mp4", status=429, Retry_After=header), tmp_path / "file", limits)
+    assert isinstance(error, TransientError)
+    assert error.retry_after_s is None
+
+
+def test_a_disk_without_room_is_noticed_before(web: Any, tmp_path: Path, limits: FetchLimits) -> None:
+    web.answers["/a.mp4"] = endless
+    free_bytes = os.statvfs(tmp_path).f_bavail * os.statvfs(tmp_path).f_frsize
+    error = failure(web.url("/a.mp4"), tmp_path / "file", replace(limits, max_bytes=free_bytes))
+    assert outcome(error) == (TransientError, ErrorKind.DISK_FULL)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, which Linux has")
+def test_a_disk_that_fills_up_is_not_mistaken_for_the_network(
+    web: Any, tmp_path: Path, limits: FetchLimits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Path, "open", lambda *_, **__: open("/dev/full", "wb", buffering=0))  # noqa: SIM115
+    error = failure(web.serve("/a.mp4", VIDEO), tmp_path / "file", limits)
+    assert outcome(error) == (TransientError, ErrorKind.DISK_FULL)
+    assert os.strerror(errno.ENOSPC) in error.message
