@@ -1,0 +1,239 @@
+"""The one shape of every stage, with real rows and small stages."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from shared import tasks
+from shared.errors import ErrorKind, PermanentError, TransientError
+from shared.runner import Runner, Stage, sweep_work_folder
+
+
+@pytest.fixture
+def make_runner(database, tmp_path):
+    def make(**changes) -> Runner:
+        values = {
+            "database": database,
+            "work_folder": tmp_path / "work",
+            "lease_s": 2.0,
+            "heartbeat_s": 0.1,
+            "backoff_s": 10.0,
+            "stop_grace_s": 0.0,
+        }
+        return Runner(**{**values, **changes})
+
+    return make
+
+
+def stage(compute, *, deadline_s: float = 30, save=lambda connection, claim, result: None, fill=None) -> Stage:
+    """A stage that loads nothing but the claim itself."""
+    return Stage("test", deadline_s, lambda connection, claim: claim, compute, save, fill)
+
+
+def the_task(rows):
+    return rows.all("SELECT state, attempt, error_kind, error FROM tasks WHERE queue = 'keyframes'")[0]
+
+
+def test_a_task_is_claimed_computed_saved_and_succeeds_in_one_transaction(rows, make_runner):
+    rows.job()
+    seen = []
+
+    def save(connection, claim, result):
+        seen.append((claim.attempt, result))
+
+    make_runner().run_tasks(rows.task_ids("keyframes"), stage(lambda claims, work: ["result"], save=save))
+    assert seen == [(1, "result")]
+    assert the_task(rows).state == "succeeded"
+
+
+def test_a_message_for_a_task_that_is_done_does_nothing(rows, make_runner):
+    rows.job()
+    ids = rows.task_ids("keyframes")
+    runs = []
+    count = stage(lambda claims, work: [runs.append(claim) for claim in claims])
+    make_runner().run_tasks(ids, count)
+    make_runner().run_tasks(ids, count)
+    assert len(runs) == 1
+
+
+def test_a_permanent_error_fails_at_once_with_its_sentence(rows, make_runner):
+    job_id = rows.job()
+
+    def compute(claims, work):
+        raise PermanentError(ErrorKind.NOT_A_VIDEO, "this is a picture")
+
+    make_runner().run_tasks(rows.task_ids("keyframes"), stage(compute))
+    assert the_task(rows) == ("failed", 1, "not_a_video", "this is a picture")
+    assert rows.job_state(job_id) == "failed"
+
+
+def test_a_transient_error_is_tried_again_later(rows, make_runner):
+    rows.job()
+
+    def compute(claims, work):
+        raise TransientError(ErrorKind.UNREACHABLE, "nobody answers")
+
+    make_runner().run_tasks(rows.task_ids("keyframes"), stage(compute))
+    assert the_task(rows) == ("queued", 1, "unreachable", "nobody answers")
+
+
+@pytest.mark.allow_errors
+def test_a_defect_is_tried_again_and_its_reason_names_the_task(rows, make_runner):
+    rows.job()
+    [task_id] = rows.task_ids("keyframes")
+
+    def compute(claims, work):
+        raise KeyError("oops")
+
+    for _ in range(3):
+        rows.do("UPDATE tasks SET run_at = now()")
+        make_runner().run_tasks([task_id], stage(compute))
+    state, attempt, kind, reason = the_task(rows)
+    assert (state, attempt, kind) == ("failed", 3, "internal")
+    assert task_id in reason and "KeyError" in reason
+
+
+@pytest.mark.allow_errors
+def test_what_save_wrote_rolls_back_when_it_fails(rows, make_runner):
+    job_id = rows.job()
+
+    def save(connection, claim, result):
+        connection.exec_driver_sql("UPDATE jobs SET name = 'half written'")
+        raise RuntimeError("the disk is on fire")
+
+    make_runner().run_tasks(rows.task_ids("keyframes"), stage(lambda claims, work: [None], save=save))
+    assert rows.one("SELECT name FROM jobs WHERE id = :id", id=job_id) == ""
+    assert the_task(rows).state == "queued"
+
+
+def test_the_heartbeat_keeps_a_long_task_from_being_taken_back(rows, make_runner, database):
+    rows.job()
+
+    def compute(claims, work):
+        time.sleep(0.8)
+        with database.transaction() as connection:
+            assert tasks.take_back_expired(connection) == []
+        return [None]
+
+    make_runner(lease_s=0.5).run_tasks(rows.task_ids("keyframes"), stage(compute))
+    assert the_task(rows)[:2] == ("succeeded", 1)
+
+
+def test_work_notices_within_a_heartbeat_that_its_job_was_cancelled(rows, make_runner, database):
+    job_id = rows.job()
+    noticed = threading.Event()
+
+    def compute(claims, work):
+        with database.transaction() as connection:
+            tasks.cancel_job(connection, job_id)
+        until = time.monotonic() + 5
+        try:
+            while time.monotonic() < until:
+                work.check()
+                time.sleep(0.02)
+        finally:
+            noticed.set()
+        return [None]
+
+    started = time.monotonic()
+    make_runner().run_tasks(rows.task_ids("keyframes"), stage(compute))
+    assert noticed.is_set() and time.monotonic() - started < 2
+    assert the_task(rows).state == "cancelled"
+
+
+def test_the_deadline_fails_the_task_for_good(rows, make_runner):
+    rows.job()
+
+    def compute(claims, work):
+        while True:
+            work.check()
+            time.sleep(0.02)
+
+    make_runner().run_tasks(rows.task_ids("keyframes"), stage(compute, deadline_s=0.2))
+    state, attempt, kind, reason = the_task(rows)
+    assert (state, attempt, kind) == ("failed", 1, "deadline")
+    assert reason.startswith("took longer than 0.2 s")
+
+
+def test_a_worker_that_is_asked_to_stop_hands_its_task_back(rows, make_runner):
+    rows.job()
+
+    def compute(claims, work):
+        while True:
+            work.check()
+            time.sleep(0.02)
+
+    make_runner(stopping=lambda: True).run_tasks(rows.task_ids("keyframes"), stage(compute))
+    assert the_task(rows) == ("queued", 1, None, None)
+    assert rows.one("SELECT attempts_allowed FROM tasks") == 4
+
+
+def test_of_several_tasks_together_only_the_guilty_one_fails(rows, make_runner):
+    rows.job(sources=3)
+    first, guilty, last = rows.task_ids("keyframes")
+
+    def compute(claims, work):
+        if guilty in [claim.task_id for claim in claims]:
+            raise PermanentError(ErrorKind.BAD_PICTURE, "one of them is bad")
+        return [None] * len(claims)
+
+    def fill(connection, claim, loaded):
+        return tasks.claim(connection, [guilty, last], owner="test", lease_s=60)
+
+    make_runner().run_tasks([first], stage(compute, fill=fill))
+    states = dict(rows.all("SELECT id, state FROM tasks"))
+    assert states == {first: "succeeded", guilty: "failed", last: "succeeded"}
+
+
+def test_each_of_several_tasks_keeps_its_own_fence(rows, make_runner):
+    rows.job(sources=2)
+    first, stolen = rows.task_ids("keyframes")
+    saved = []
+
+    def compute(claims, work):
+        rows.do("UPDATE tasks SET attempt = attempt + 1 WHERE id = :id", id=stolen)
+        return [None] * len(claims)
+
+    def fill(connection, claim, loaded):
+        return tasks.claim(connection, [stolen], owner="test", lease_s=60)
+
+    make_runner().run_tasks(
+        [first], stage(compute, save=lambda connection, claim, result: saved.append(claim.task_id), fill=fill)
+    )
+    assert saved == [first]
+
+
+def test_the_work_folder_is_empty_afterwards(rows, make_runner, tmp_path):
+    rows.job()
+
+    def compute(claims, work):
+        (work.folder / "download").write_bytes(b"x")
+        return [None]
+
+    make_runner().run_tasks(rows.task_ids("keyframes"), stage(compute))
+    assert list((tmp_path / "work").iterdir()) == []
+
+
+def test_what_killed_workers_left_is_swept_and_what_live_ones_use_is_not(tmp_path: Path):
+    dead, mine = tmp_path / "999999999-abcd-x", tmp_path / f"{os.getpid()}-abcd-x"
+    dead.mkdir()
+    mine.mkdir()
+    sweep_work_folder(tmp_path)
+    assert list(tmp_path.iterdir()) == [mine]
+
+
+def test_no_transaction_is_open_while_computing(rows, make_runner):
+    rows.job()
+    idle = []
+
+    def compute(claims, work):
+        idle.append(rows.one("SELECT count(*) FROM pg_stat_activity WHERE state = 'idle in transaction'"))
+        return [None]
+
+    make_runner().run_tasks(rows.task_ids("keyframes"), stage(compute))
+    assert idle == [0]
