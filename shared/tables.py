@@ -14,7 +14,6 @@ from sqlalchemy import (
     CheckConstraint,
     Column,
     DateTime,
-    Float,
     ForeignKey,
     Index,
     Integer,
@@ -26,7 +25,7 @@ from sqlalchemy import (
     func,
     text,
 )
-from sqlalchemy.dialects.postgresql import DOUBLE_PRECISION, JSONB
+from sqlalchemy.dialects.postgresql import DOUBLE_PRECISION, JSONB, REAL
 
 metadata = MetaData(
     naming_convention={
@@ -222,7 +221,7 @@ assignments = Table(
     Column("clustering_id", Uuid(as_uuid=False), ForeignKey("clusterings.id", ondelete="CASCADE"), primary_key=True),
     Column("key_frame_id", Uuid(as_uuid=False), ForeignKey("key_frames.id", ondelete="CASCADE"), primary_key=True),
     Column("label", Integer, nullable=False),  # -1 is noise
-    Column("distance", Float(24)),  # to the own centroid, in the space that was clustered; NULL for noise
+    Column("distance", REAL),  # to the own centroid, in the space that was clustered; NULL for noise
     Index("ix_assignments_nearest_first", "clustering_id", "label", "distance", "key_frame_id"),
     Index("ix_assignments_key_frame_id", "key_frame_id"),
 )

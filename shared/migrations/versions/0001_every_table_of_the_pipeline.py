@@ -217,7 +217,7 @@ def upgrade() -> None:
         sa.Column("clustering_id", sa.Uuid(as_uuid=False), nullable=False),
         sa.Column("key_frame_id", sa.Uuid(as_uuid=False), nullable=False),
         sa.Column("label", sa.Integer(), nullable=False),
-        sa.Column("distance", sa.Float(precision=24), nullable=True),
+        sa.Column("distance", sa.REAL(), nullable=True),
         sa.ForeignKeyConstraint(
             ["clustering_id"],
             ["clusterings.id"],

@@ -1,0 +1,68 @@
+"""Connections: one engine per process, and patience while the server is away."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import OperationalError, ProgrammingError
+
+from shared.db import Database, is_unavailable
+
+
+def test_the_driver_is_psycopg2(database):
+    assert database.engine.dialect.driver == "psycopg2"
+
+
+def test_ids_are_text(rows):
+    assert isinstance(rows.one("SELECT id FROM projects"), str)
+    assert isinstance(rows.one("SELECT ARRAY[id] FROM projects")[0], str)
+
+
+def test_a_forked_child_gets_connections_of_its_own(database):
+    with database.transaction() as connection:
+        parents = connection.execute(text("SELECT pg_backend_pid()")).scalar()
+    read, write = os.pipe()
+    child = os.fork()
+    if not child:
+        with database.transaction() as connection:
+            pid = connection.execute(text("SELECT pg_backend_pid()")).scalar()
+        os.write(write, str(pid).encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert int(os.read(read, 100)) != parents
+    with database.transaction() as connection:
+        assert connection.execute(text("SELECT 1")).scalar() == 1
+
+
+def test_a_unit_is_run_again_when_its_connection_was_cut(database):
+    tries = []
+
+    def unit(connection):
+        tries.append(1)
+        if len(tries) == 1:
+            connection.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
+        return connection.execute(text("SELECT 42")).scalar()
+
+    assert database.retrying(unit) == 42
+    assert len(tries) == 2
+
+
+def test_a_mistake_in_a_statement_is_not_repeated(database):
+    tries = []
+
+    def unit(connection):
+        tries.append(1)
+        connection.execute(text("SELECT nonsense FROM nowhere"))
+
+    with pytest.raises(ProgrammingError):
+        database.retrying(unit)
+    assert len(tries) == 1
+
+
+def test_patience_ends(tmp_path):
+    nowhere = Database(f"postgresql+psycopg2://reelmap@/reelmap?host={tmp_path}")
+    with pytest.raises(OperationalError) as error:
+        nowhere.retrying(lambda connection: None, for_s=0.3)
+    assert is_unavailable(error.value)

@@ -1,0 +1,66 @@
+"""Every queue setting is what the rules say."""
+
+from __future__ import annotations
+
+import celery
+import kombu
+import pytest
+
+from shared.celery_app import hard_limit_s, make_celery, visibility_timeout_s
+from shared.pipeline import Queue
+from shared.settings import Settings
+
+SETTINGS = Settings(redis_url="redis://127.0.0.1:1/0", own_models={})
+
+
+@pytest.fixture
+def conf():
+    return make_celery(SETTINGS).conf
+
+
+def test_celery_and_kombu_notice_a_silent_network_cut():
+    # 5.6 and older stop consuming for good after one.
+    for module in (celery, kombu):
+        assert tuple(int(part) for part in module.__version__.split(".")[:2]) >= (5, 7)
+
+
+def test_redis_never_redelivers_a_task_that_may_still_run():
+    assert visibility_timeout_s(SETTINGS) > 2 * max(hard_limit_s(SETTINGS, queue) for queue in Queue)
+
+
+def test_a_worker_gives_up_before_celery_kills_it():
+    for queue in Queue:
+        assert (
+            hard_limit_s(SETTINGS, queue)
+            == SETTINGS.deadlines_s["embedding" if queue is Queue.QUERY else queue.value] + 60
+        )
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("task_acks_late", True),
+        ("worker_prefetch_multiplier", 1),
+        ("task_reject_on_worker_lost", False),
+        ("result_backend", None),
+        ("task_ignore_result", True),
+        ("task_create_missing_queues", False),
+        ("worker_cancel_long_running_tasks_on_connection_loss", False),
+        ("broker_connection_max_retries", None),
+        ("accept_content", ["json"]),
+        ("worker_proc_alive_timeout", 300),
+    ],
+)
+def test_setting(conf, name, value):
+    assert conf[name] == value
+
+
+def test_every_wait_on_the_broker_is_bounded(conf):
+    options = conf.broker_transport_options
+    assert options["socket_timeout"] == options["socket_connect_timeout"] == options["health_check_interval"] == 5
+    assert options["visibility_timeout"] == conf.visibility_timeout == visibility_timeout_s(SETTINGS)
+
+
+def test_queues_share_no_exchange(conf):
+    assert sorted(q.name for q in conf.task_queues) == sorted(queue.value for queue in Queue)
+    assert all(q.exchange.name == q.name == q.routing_key for q in conf.task_queues)

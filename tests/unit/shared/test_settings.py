@@ -1,0 +1,70 @@
+"""Settings say which variable is wrong, and survive the way to another process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from shared.settings import SettingError, Settings, load_settings
+
+
+def test_defaults_need_no_environment():
+    assert load_settings({}).lease_s == 60
+
+
+def test_values_are_read_by_their_type():
+    settings = load_settings(
+        {
+            "REELMAP_LEASE_S": "9.5",
+            "REELMAP_HEARTBEAT_S": "3",
+            "REELMAP_HUB": "no",
+            "REELMAP_WEIGHTS_DIR": "/w",
+            "REELMAP_OWN_MODELS": '{"tiny": {"library": "transformers", "weights": "vit"}}',
+        }
+    )
+    assert (settings.lease_s, settings.hub, settings.weights_dir) == (9.5, False, Path("/w"))
+    assert settings.own_models["tiny"]["weights"] == "vit"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "expected"),
+    [
+        ("REELMAP_SENT_WINDOW", "many", "a whole number"),
+        ("REELMAP_HUB", "perhaps", "yes or no"),
+        ("REELMAP_OWN_MODELS", "[1]", "a JSON object"),
+    ],
+)
+def test_an_error_names_variable_value_and_what_is_expected(variable, value, expected):
+    with pytest.raises(SettingError, match=f"{variable} is .*; expected {expected}"):
+        load_settings({variable: value})
+
+
+def test_a_mistyped_name_is_refused():
+    with pytest.raises(SettingError, match="REELMAP_LEASES_S is not a setting"):
+        load_settings({"REELMAP_LEASES_S": "60"})
+
+
+def test_the_folder_of_test_data_is_no_setting_and_no_error():
+    load_settings({"REELMAP_DATA_DIR": "/data"})
+
+
+def test_a_database_url_without_driver_is_refused():
+    with pytest.raises(SettingError, match=r"must start with postgresql\+psycopg2://"):
+        load_settings({"REELMAP_DATABASE_URL": "postgresql://localhost/reelmap"})
+
+
+def test_a_heartbeat_that_can_miss_the_lease_is_refused():
+    with pytest.raises(SettingError, match="half of REELMAP_LEASE_S"):
+        load_settings({"REELMAP_LEASE_S": "10", "REELMAP_HEARTBEAT_S": "5"})
+
+
+def test_another_process_reads_the_same_settings():
+    settings = Settings(
+        database_url="postgresql+psycopg2:///reelmap",
+        blobs_folder=Path("/blobs"),
+        allow_private_hosts=True,
+        own_models={"tiny": {"library": "transformers", "weights": "vit"}},
+        heartbeat_s=5,
+    )
+    assert load_settings(settings.to_environ()) == settings
