@@ -1,0 +1,79 @@
+# Reelmap on one machine: `make help`. Needs Python 3.11 or newer with venv and pip; no root, no Docker, no database.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# Which build of torch: cuda (what the package index gives; also right for macOS) or cpu. The last choice is remembered.
+TORCH ?= $(or $(shell cat $(VENV)/torch 2>/dev/null),cuda)
+STAMP := $(VENV)/installed-$(TORCH)
+LOCKS := requirements/lock.txt requirements/torch.txt
+
+# make up
+FOLDER ?= $(HOME)/.local/share/reelmap
+HOST ?= 127.0.0.1
+PORT ?= 8000
+# make demo
+VIDEOS ?=
+MODELS ?=
+N_CLUSTERS ?=
+# make test
+TESTS ?=
+
+# Recipes read these from the environment, so that the shell does not interpret the & and ? of a URL.
+export VIDEOS MODELS N_CLUSTERS
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help env demo up test lint fmt
+
+help: ## Show this list
+	@echo "Reelmap: what is in my videos?"
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo "TORCH=cpu with any of these takes the small build of torch, which needs no GPU."
+
+demo: env ## Try everything once on a small corpus, or on VIDEOS="a.mp4 folder/ https://…" (also MODELS=, N_CLUSTERS=)
+	@$(BIN)/python -m services.local.demo $${MODELS:+--models "$$MODELS"} $${N_CLUSTERS:+--n-clusters "$$N_CLUSTERS"} -- $$VIDEOS
+
+up: env ## Start everything and stay until Ctrl-C (FOLDER=, HOST=, PORT=)
+	@exec $(BIN)/reelmap up --folder "$(FOLDER)" --host "$(HOST)" --port "$(PORT)"
+
+test: env ## Run all tests (TESTS="-k shots" to choose); real data is looked for in REELMAP_DATA_DIR
+	@echo "Real clips, photos and weights: $${REELMAP_DATA_DIR:-REELMAP_DATA_DIR is not set, so tests that need them are skipped}"
+	@$(BIN)/python -m pytest $(TESTS)
+
+lint: env ## Check style, types and which module may import which
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+fmt: env ## Format the code and mend what can be mended
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+env: $(STAMP) ## Make the environment in .venv; done once, and again when the lock files change
+
+# On a terminal pip shows its own progress, elsewhere it is quiet.
+$(STAMP): $(LOCKS) pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Reelmap needs Python 3.11 or newer; choose it with PYTHON=…")'
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
+	@rm -f $(VENV)/installed-*
+	@test -t 1 || quiet=--quiet; \
+	 echo "Installing Reelmap's packages into $(VENV) …" && \
+	 $(BIN)/python -m pip install $$quiet --require-hashes -r requirements/lock.txt && \
+	 $(MAKE) --no-print-directory torch-$(TORCH) && \
+	 $(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@echo $(TORCH) > $(VENV)/torch
+	@touch $@
+
+.PHONY: torch-cuda torch-cpu
+torch-cuda:
+	@echo "Installing torch with CUDA: about 3 GB to download the first time (TORCH=cpu: 0.2 GB) …"
+	@test -t 1 || quiet=--quiet; $(BIN)/python -m pip install $$quiet --require-hashes -r requirements/torch.txt
+
+# The same versions; without hashes, because these wheels come from another place than the locked ones.
+torch-cpu:
+	@echo "Installing torch for CPUs: about 0.2 GB to download the first time …"
+	@sed -n 's/^\([A-Za-z0-9_.-]*==[^ ;]*\).*/\1/p' $(LOCKS) > $(VENV)/versions.txt
+	@$(BIN)/python -m pip install --quiet uv
+	@$(BIN)/uv pip install --python $(BIN)/python --torch-backend=cpu --constraint $(VENV)/versions.txt torch torchvision

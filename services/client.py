@@ -1,0 +1,263 @@
+"""A client of Reelmap's HTTP API: plain JSON values in and out, errors that a person can read."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import requests
+
+DEFAULT_SERVER = "http://127.0.0.1:8000"
+API = "/api/v1"
+FINAL_STATES = frozenset({"succeeded", "partly_failed", "failed", "cancelled"})
+#: What the API takes in one call; more are added to the job call by call.
+URLS_PER_CALL = 10_000
+
+CONNECT_TIMEOUT_S = 5
+# Above the API's own longest wait, which is that for a query picture's embedding.
+READ_TIMEOUT_S = 60
+POLL_INTERVAL_S = 1.0
+#: How long following a job goes on while the server is away: a restart of it is no reason to stop looking.
+PATIENCE_S = 60.0
+#: How long a search may take; the picture waits in line behind other pictures only.
+SEARCH_TIMEOUT_S = 300.0
+
+Json = dict[str, Any]
+
+
+class ApiError(Exception):
+    """The server refused, or did not answer.
+
+    status: HTTP status; None when there was no answer at all.
+    """
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class Client:
+    """Talks to the Reelmap at `server`; not for use from several threads.
+
+    Every method raises `ApiError`.
+    """
+
+    def __init__(self, server: str = DEFAULT_SERVER) -> None:
+        self.server = server.rstrip("/")
+        self._session = requests.Session()
+        # A proxy that the environment names for the web at large cannot reach a server on this machine.
+        self._session.trust_env = False
+        self._session.headers["Accept"] = "application/json, application/problem+json"
+
+    # Jobs
+
+    def submit(self, urls: Sequence[str], **settings: Any) -> Json:
+        """Submit a job. settings: `name`, `models`, `clustering`, `key_frames`; what is None is left out.
+
+        More URLs than one call takes are added call by call. Returns the job as it was after the last call.
+        """
+        given = {name: value for name, value in settings.items() if value not in (None, {}, [], ())}
+        job = self._json("POST", "/jobs", json={"videos": list(urls[:URLS_PER_CALL]), **given})
+        for first in range(URLS_PER_CALL, len(urls), URLS_PER_CALL):
+            job = self.add_videos(job["id"], urls[first : first + URLS_PER_CALL])
+        return job
+
+    def add_videos(self, job_id: str, urls: Sequence[str]) -> Json:
+        """Add at most `URLS_PER_CALL` videos to a job. Returns the job."""
+        return self._json("POST", f"/jobs/{job_id}/sources", json={"videos": list(urls)})
+
+    def add_models(self, job_id: str, models: Sequence[str]) -> Json:
+        """Embed and cluster a job's key frames under more models. Returns the job."""
+        return self._json("POST", f"/jobs/{job_id}/models", json={"models": list(models)})
+
+    def upload(self, path: Path, on_bytes: Callable[[int], None] | None = None) -> Json:
+        """Stream a file in. on_bytes: called with the number of bytes sent since the last call."""
+        with path.open("rb") as file:
+            body = _Counted(file, path.stat().st_size, on_bytes)
+            headers = {"Content-Type": "application/octet-stream"}
+            return self._json("POST", "/uploads", params={"file_name": path.name}, data=body, headers=headers)
+
+    def job(self, job_id: str) -> Json:
+        """One job, with its progress."""
+        return self._json("GET", f"/jobs/{job_id}")
+
+    def jobs(self, limit: int | None = None, state: str | None = None) -> Iterator[Json]:
+        """The jobs, newest first; all of them when there is no limit."""
+        return self._pages("/jobs", "jobs", limit, state=state)
+
+    def sources(self, job_id: str, state: str | None = None) -> Iterator[Json]:
+        """The sources of a job in the order of submission, each with its outcome."""
+        return self._pages(f"/jobs/{job_id}/sources", "sources", state=state)
+
+    def cancel(self, job_id: str) -> Json:
+        """Cancel a job; what it has found stays. Returns the job."""
+        return self._json("POST", f"/jobs/{job_id}/cancel")
+
+    def retry(self, job_id: str) -> Json:
+        """Try again what failed or was cancelled. Returns the job."""
+        return self._json("POST", f"/jobs/{job_id}/retry")
+
+    def delete(self, job_id: str) -> None:
+        """Delete a job and everything that belongs to it alone."""
+        self._request("DELETE", f"/jobs/{job_id}")
+
+    def follow(self, job_id: str) -> Iterator[Json]:
+        """The job about once a second until it is final; a server that goes away is waited for."""
+        yield from self._until(lambda: self.job(job_id), lambda job: job["state"] in FINAL_STATES)
+
+    # Clusters
+
+    def clusterings(self, job_id: str) -> Iterator[Json]:
+        """The clusterings of a job, newest first."""
+        return self._pages(f"/jobs/{job_id}/clusterings", "clusterings")
+
+    def cluster_again(self, job_id: str, settings: Mapping[str, Any]) -> Json:
+        """Cluster a job's embeddings once more. settings: `model`, `n_clusters` and others. Returns it."""
+        return self._json("POST", f"/jobs/{job_id}/clusterings", json=dict(settings))
+
+    def clustering(self, clustering_id: str) -> Json:
+        """One clustering with its sizes and quality."""
+        return self._json("GET", f"/clusterings/{clustering_id}")
+
+    def follow_clustering(self, clustering_id: str) -> Iterator[Json]:
+        """The clustering about once a second until it is final."""
+        yield from self._until(lambda: self.clustering(clustering_id), lambda c: c["state"] in FINAL_STATES)
+
+    def clusters(self, clustering_id: str, limit: int | None = None) -> Iterator[Json]:
+        """The clusters of a clustering, the largest first."""
+        return self._pages(f"/clusterings/{clustering_id}/clusters", "clusters", limit)
+
+    def cluster_key_frames(self, cluster_id: str, limit: int | None = None) -> Iterator[Json]:
+        """The key frames of a cluster, nearest its centroid first."""
+        return self._pages(f"/clusters/{cluster_id}/key-frames", "key_frames", limit)
+
+    def picture(self, url: str) -> bytes:
+        """The bytes of a picture that the API named by `image` or `small_image`."""
+        return self._request("GET", url).content
+
+    # The rest
+
+    def models(self) -> list[Json]:
+        """The embedding models, each with whether it can be used."""
+        return list(self._json("GET", "/models")["models"])
+
+    def search(
+        self,
+        jobs: Sequence[str],
+        *,
+        picture: Path | None = None,
+        key_frame_id: str | None = None,
+        model: str | None = None,
+        limit: int | None = None,
+    ) -> Json:
+        """The key frames of the jobs that are nearest to a picture file or to a key frame of Reelmap's own."""
+        fields = {"jobs": list(jobs), "model": model, "limit": limit, "key_frame_id": key_frame_id}
+        fields = {name: value for name, value in fields.items() if value is not None}
+        if picture is None:
+            response = self._request("POST", "/search", json=fields)
+        else:
+            files = {"picture": (picture.name, picture.read_bytes())}
+            response = self._request("POST", "/search", data=fields, files=files)
+        give_up_at = time.monotonic() + SEARCH_TIMEOUT_S
+        while response.status_code == requests.codes.accepted:
+            if time.monotonic() > give_up_at:
+                raise ApiError(f"The picture was not embedded within {SEARCH_TIMEOUT_S:.0f} s. Is the query worker up?")
+            time.sleep(POLL_INTERVAL_S)
+            response = self._request("GET", response.headers["Location"])
+        return _object(response)
+
+    # Transport
+
+    def _json(self, method: str, path: str, **arguments: Any) -> Json:
+        return _object(self._request(method, path, **arguments))
+
+    def _request(self, method: str, path: str, **arguments: Any) -> requests.Response:
+        if not path.startswith(("http://", "https://")):
+            path = self.server + (path if path.startswith(API + "/") else API + path)
+        try:
+            response = self._session.request(method, path, timeout=(CONNECT_TIMEOUT_S, READ_TIMEOUT_S), **arguments)
+        except requests.exceptions.InvalidURL:
+            raise ApiError(
+                f"{self.server} is not the address of a server; http://127.0.0.1:8000 would be one"
+            ) from None
+        except requests.exceptions.Timeout:
+            raise ApiError(f"{self.server} did not answer within {READ_TIMEOUT_S} s") from None
+        except requests.exceptions.ConnectionError as error:
+            raise ApiError(_no_connection(self.server, error)) from None
+        if not response.ok:
+            raise ApiError(_problem(response), response.status_code)
+        return response
+
+    def _pages(self, path: str, name: str, limit: int | None = None, **filters: Any) -> Iterator[Json]:
+        """The items of a list, page after page."""
+        cursor, left = None, limit
+        while left is None or left > 0:
+            page = self._json("GET", path, params={**filters, "cursor": cursor, "limit": min(left or 100, 100)})
+            yield from page[name][:left]
+            left = None if left is None else left - len(page[name])
+            cursor = page["next_cursor"]
+            if cursor is None:
+                return
+
+    def _until(self, look: Callable[[], Json], is_done: Callable[[Json], bool]) -> Iterator[Json]:
+        seen = look()
+        seen_at = time.monotonic()
+        yield seen
+        while not is_done(seen):
+            time.sleep(POLL_INTERVAL_S)
+            try:
+                seen = look()
+            except ApiError as error:
+                is_away = error.status is None or error.status >= requests.codes.internal_server_error
+                if not is_away or time.monotonic() - seen_at > PATIENCE_S:
+                    raise
+                continue
+            seen_at = time.monotonic()
+            yield seen
+
+
+class _Counted:
+    """A file as a request body of known length that tells how much of it was read."""
+
+    def __init__(self, file: BinaryIO, size_bytes: int, on_bytes: Callable[[int], None] | None) -> None:
+        self._file = file
+        self._size_bytes = size_bytes
+        self._on_bytes = on_bytes
+
+    def __len__(self) -> int:
+        return self._size_bytes
+
+    def read(self, size_bytes: int = -1) -> bytes:
+        chunk = self._file.read(size_bytes)
+        if self._on_bytes is not None:
+            self._on_bytes(len(chunk))
+        return chunk
+
+
+def _object(response: requests.Response) -> Json:
+    try:
+        value = response.json()
+    except requests.exceptions.JSONDecodeError:
+        value = None
+    if not isinstance(value, dict):
+        raise ApiError(f"{response.url} answered with something other than JSON. Is that a Reelmap?")
+    return value
+
+
+def _problem(response: requests.Response) -> str:
+    """A problem document as one sentence."""
+    try:
+        problem = response.json()
+        sentence = problem.get("detail") or problem["title"]
+        errors = [f"{error['field']}: {error['message']}" for error in problem.get("errors") or []]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return f"{response.url} answered {response.status_code} {response.reason}"
+    return "\n  ".join([sentence, *errors])
+
+
+def _no_connection(server: str, error: Exception) -> str:
+    if "NewConnectionError" in str(error) or "NameResolutionError" in str(error):
+        return f"No Reelmap answers at {server}. Start one with `reelmap up`, or name another with --server."
+    return f"{server} ended the connection before it answered"

@@ -1,0 +1,1 @@
+"""The commands of `reelmap`, a module per group."""

@@ -1,0 +1,218 @@
+"""Jobs from the command line: submit, follow, and what else can be done to them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import IO, Any
+
+import click
+
+from services.client import FINAL_STATES, Client, Json
+from services.command_line.inputs import describe_skipped, find_inputs, read_list, upload_files
+from services.command_line.options import NameValue, NClusters, given, json_option, server_option
+from services.command_line.output import clock, percent, print_json, remarks, results, table
+from services.command_line.progress import one_line, show_progress
+
+job_argument = click.argument("job_id", metavar="JOB")
+
+
+@click.command()
+@click.argument("videos", nargs=-1, metavar="[URL|FILE|FOLDER]...")
+@click.option(
+    "-f", "--file", "lists", type=click.File(), multiple=True, help="A list, one video a line; - reads a pipe."
+)
+@click.option("--name", help="What to call the job.")
+@click.option("--model", "models", multiple=True, help="An embedding model; may be given several times.")
+@click.option("--algorithm", help="The clustering algorithm.")
+@click.option("--n-clusters", type=NClusters(), help="How many clusters.")
+@click.option("--scaling", help="What is done to the vectors before they are clustered.")
+@click.option("--seed", type=click.IntRange(min=0), help="Of the clustering.")
+@click.option("--strategy", help="How key frames are chosen.")
+@click.option("--set", "parameters", type=NameValue(), multiple=True, help="A parameter of the strategy.")
+@click.option("--wait", is_flag=True, help="Stay until the job is over; exit code 1 when it failed or was cancelled.")
+@server_option
+@json_option
+def submit(
+    videos: Sequence[str],
+    lists: Sequence[IO[str]],
+    name: str | None,
+    models: Sequence[str],
+    strategy: str | None,
+    parameters: Sequence[tuple[str, Any]],
+    wait: bool,
+    server: str,
+    as_json: bool,
+    **clustering: Any,
+) -> None:
+    """Submit videos as a job. Files, and the videos in folders, are uploaded first."""
+    console = remarks()
+    inputs = find_inputs([*videos, *(line for file in lists for line in read_list(file))])
+    if inputs.skipped:
+        console.print(describe_skipped(inputs.skipped))
+    if not inputs.videos:
+        raise click.UsageError("There is no video to submit: name URLs, files or folders, or a list with -f.")
+    client = Client(server)
+    job = client.submit(
+        upload_files(inputs.videos, client, console),
+        name=name,
+        models=list(models),
+        key_frames={**dict(parameters), **given(strategy=strategy)},
+        clustering=given(**clustering),
+    )
+    repeated = job.get("repeated_urls") or []
+    if repeated:
+        console.print(f"{len(repeated)} repeated URLs count once, such as {repeated[0]}")
+    if wait:
+        if not as_json:
+            console.print(f"Job {job['id']}, page {page_of(client, job)}")
+        finish(client, job["id"], as_json)
+    elif as_json:
+        print_json(job)
+    else:
+        results().print(f"Job {job['id']}: {job['sources']} sources\nPage: {page_of(client, job)}")
+        console.print(f"Follow it with: reelmap status {job['id']} --watch")
+
+
+@click.command()
+@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="How many, newest first.")
+@click.option("--state", help="Only jobs in this state.")
+@server_option
+@json_option
+def jobs(limit: int, state: str | None, server: str, as_json: bool) -> None:
+    """List the jobs, newest first."""
+    found = list(Client(server).jobs(limit, state))
+    if as_json:
+        print_json({"jobs": found})
+        return
+    rows = table("job", "state", "sources", "key frames", "submitted", "name", right=("sources", "key frames"))
+    for job in found:
+        rows.add_row(
+            job["id"],
+            job["state"],
+            str(job["sources"]),
+            str(job["key_frames_count"]),
+            job["created_at"],
+            job["name"] or "",
+        )
+    results().print(rows)
+
+
+@click.command()
+@job_argument
+@click.option("--watch", is_flag=True, help="Go on until the job is over; exit code 1 when it failed or was cancelled.")
+@server_option
+@json_option
+def status(job_id: str, watch: bool, server: str, as_json: bool) -> None:
+    """Show how far a job is and which of its sources failed."""
+    client = Client(server)
+    if watch:
+        finish(client, job_id, as_json)
+    else:
+        show(client, client.job(job_id), as_json)
+
+
+@click.command()
+@job_argument
+@click.option("--state", help="Only sources in this state, such as failed.")
+@server_option
+@json_option
+def sources(job_id: str, state: str | None, server: str, as_json: bool) -> None:
+    """List a job's sources, each with its outcome."""
+    found = Client(server).sources(job_id, state)
+    if as_json:
+        print_json({"sources": list(found)})
+    else:
+        show_sources(found)
+
+
+@click.command()
+@job_argument
+@server_option
+@json_option
+def cancel(job_id: str, server: str, as_json: bool) -> None:
+    """Cancel a job; what it has found stays, and `reelmap retry` takes it up again."""
+    _show_short(Client(server).cancel(job_id), as_json)
+
+
+@click.command()
+@job_argument
+@server_option
+@json_option
+def retry(job_id: str, server: str, as_json: bool) -> None:
+    """Try again what failed or was cancelled, and only that."""
+    _show_short(Client(server).retry(job_id), as_json)
+
+
+@click.command()
+@job_argument
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@server_option
+@json_option
+def delete(job_id: str, yes: bool, server: str, as_json: bool) -> None:
+    """Delete a job with its clusters, and the videos and key frames that no other job has."""
+    if not yes:
+        click.confirm(f"Delete job {job_id} for good?", abort=True, err=True)
+    Client(server).delete(job_id)
+    if as_json:
+        print_json({"deleted": job_id})
+    else:
+        results().print(f"Job {job_id} deleted")
+
+
+def finish(client: Client, job_id: str, as_json: bool) -> None:
+    """Follow a job to its end, show it, and exit with 1 when it failed or was cancelled."""
+    job = show_progress(client.follow(job_id), remarks())
+    show(client, job, as_json)
+    if job["state"] in ("failed", "cancelled"):
+        raise SystemExit(1)
+
+
+def show(client: Client, job: Json, as_json: bool) -> None:
+    """Print a job and, for people, the sources that failed."""
+    if as_json:
+        print_json(job)
+        return
+    console = results()
+    for line in summary(client, job):
+        console.print(line)
+    failed = list(client.sources(job["id"], "failed")) if job["progress"]["keyframes"]["failed"] else []
+    if failed:
+        show_sources(failed)
+
+
+def summary(client: Client, job: Json) -> Iterable[str]:
+    """A job in a few lines."""
+    yield f"Job {job['id']}" + (f" “{job['name']}”" if job["name"] else "")
+    yield one_line(job)
+    if job["frames"]:
+        yield (
+            f"{job['sources']} sources, {job['videos']} videos, {job['frames']} frames read, "
+            f"{job['key_frames_count']} key frames, reduction {percent(job['reduction'])}"
+        )
+    if job["eta_s"] is not None and job["state"] not in FINAL_STATES:
+        yield f"About {clock(job['eta_s'])} to go"
+    yield f"Page: {page_of(client, job)}"
+
+
+def show_sources(found: Iterable[Json]) -> None:
+    """A table of sources and what came of them."""
+    rows = table("source", "state", "tries", "key frames", "what", right=("tries", "key frames"))
+    for source in found:
+        error = source["error"]
+        what = f"{error['kind']}: {error['message']}" if error else source["title"] or ""
+        key_frames = "" if source["key_frames"] is None else str(source["key_frames"])
+        rows.add_row(source["url"], source["state"], str(source["attempts"]), key_frames, what)
+    results().print(rows, markup=False)
+
+
+def page_of(client: Client, job: Json) -> str:
+    """The address of the job's page."""
+    page = str(job["links"]["page"])
+    return page if "://" in page else client.server + page
+
+
+def _show_short(job: Json, as_json: bool) -> None:
+    if as_json:
+        print_json(job)
+    else:
+        results().print(f"Job {job['id']}: {one_line(job)}")

@@ -1,0 +1,46 @@
+"""Options and value types that several commands share."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from services.client import DEFAULT_SERVER
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, and nothing else, on standard output.")
+server_option = click.option(
+    "--server", default=DEFAULT_SERVER, show_default=True, metavar="URL", help="Which Reelmap to talk to."
+)
+
+
+class NClusters(click.ParamType[Any]):
+    """A whole number from 1, or `auto`."""
+
+    name = "number or auto"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "auto":
+            return value
+        return click.IntRange(min=1).convert(value, param, ctx)
+
+
+class NameValue(click.ParamType[Any]):
+    """`name=value`, the value in JSON or else a plain word: a pair for a dict."""
+
+    name = "name=value"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        name, equals, text = value.partition("=")
+        if not (name and equals):
+            self.fail(f"{value!r} is not of the form name=value", param, ctx)
+        try:
+            return name, json.loads(text)
+        except json.JSONDecodeError:
+            return name, text
+
+
+def given(**settings: Any) -> dict[str, Any]:
+    """Those settings that a person gave; the rest keep their defaults."""
+    return {name: value for name, value in settings.items() if value is not None}

@@ -1,0 +1,76 @@
+"""What people and programs see: results on standard output, progress and remarks on standard error."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+# In a pipe no terminal says how wide a line may be, and a cut id is of no use.
+PIPE_WIDTH = 200
+
+
+def print_json(value: Any, *, indent: int | None = 2) -> None:
+    """One JSON document on standard output."""
+    click.echo(json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent))
+
+
+def results() -> Console:
+    """Where results for people go."""
+    return _console(stderr=False)
+
+
+def remarks() -> Console:
+    """Where progress and remarks go, so that a pipe gets the results alone."""
+    return _console(stderr=True)
+
+
+def _console(*, stderr: bool) -> Console:
+    console = Console(stderr=stderr, highlight=False)
+    if not console.is_terminal:
+        console.width = PIPE_WIDTH
+    return console
+
+
+def table(*columns: str, right: Iterable[str] = (), title: str | None = None) -> Table:
+    """An empty table. right: the columns of numbers. The first column, an id mostly, is never broken."""
+    made = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        made.add_column(
+            column,
+            justify="right" if column in set(right) else "left",
+            no_wrap=column == columns[0],
+            overflow="fold",
+        )
+    return made
+
+
+def bars(console: Console, *extra: TextColumn) -> Progress:
+    """Progress bars: shown on a terminal, nothing at all in a pipe."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        *extra,
+        TimeElapsedColumn(),
+        console=console,
+        disable=not console.is_terminal,
+    )
+
+
+def clock(seconds: float) -> str:
+    """`1:02:03.4`, the way players show it, with tenths."""
+    tenths = round(seconds * 10)
+    minutes, tenths = divmod(tenths, 600)
+    hours, minutes = divmod(minutes, 60)
+    return (f"{hours}:{minutes:02}" if hours else f"{minutes}") + f":{tenths // 10:02}.{tenths % 10}"
+
+
+def percent(share: float | None) -> str:
+    """`98.7 %`, or nothing where there is no number."""
+    return "" if share is None else f"{share:.1%}".replace("%", " %")

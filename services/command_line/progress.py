@@ -1,0 +1,61 @@
+"""A job's progress while it runs: a bar per stage on a terminal, now and then a line in a pipe."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from typing import Any
+
+from rich.console import Console
+from rich.progress import TextColumn
+
+from services.client import FINAL_STATES, Json
+from services.command_line.output import bars
+
+STAGES = {"keyframes": "Key frames", "embedding": "Embeddings", "clustering": "Clusterings"}
+LINE_EVERY_S = 5.0
+
+
+def show_progress(job_versions: Iterable[Json], console: Console) -> Json:
+    """Show each version of a job as it comes, at least one. Returns the last."""
+    return (_show_bars if console.is_terminal else _show_lines)(job_versions, console)
+
+
+def _show_bars(job_versions: Iterable[Json], console: Console) -> Json:
+    with bars(console, TextColumn("{task.fields[remark]}")) as progress:
+        rows = {stage: progress.add_task(title, total=None, remark="") for stage, title in STAGES.items()}
+        for job in job_versions:
+            for stage, row in rows.items():
+                counts = job["progress"][stage]
+                # Later stages learn how much they have to do from the earlier ones.
+                progress.update(row, completed=done(counts), total=counts["total"] or None, remark=_remark(counts))
+        return job
+
+
+def _show_lines(job_versions: Iterable[Json], console: Console) -> Json:
+    said, said_at = "", 0.0
+    for job in job_versions:
+        line = one_line(job)
+        is_due = time.monotonic() - said_at >= LINE_EVERY_S or job["state"] in FINAL_STATES
+        if line != said and is_due:
+            console.print(line)
+            said, said_at = line, time.monotonic()
+    return job
+
+
+def one_line(job: Json) -> str:
+    """`running: key frames 3/24, embeddings 0/2, clusterings 0/0`."""
+    stages = (
+        f"{title.lower()} {done(job['progress'][stage])}/{job['progress'][stage]['total']}"
+        for stage, title in STAGES.items()
+    )
+    return f"{job['state']}: {', '.join(stages)}"
+
+
+def done(counts: dict[str, Any]) -> int:
+    """How many of a stage's tasks are over, in whatever way."""
+    return int(counts["succeeded"] + counts["failed"] + counts["cancelled"])
+
+
+def _remark(counts: dict[str, Any]) -> str:
+    return ", ".join(f"{counts[state]} {state}" for state in ("running", "failed", "cancelled") if counts[state])

@@ -1,0 +1,24 @@
+"""`reelmap up`: everything on this machine, in one folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.option(
+    "--folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("~/.local/share/reelmap"),
+    show_default=True,
+    help="Where the data stay between runs.",
+)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address of the page; 0.0.0.0 lets others in.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 takes any free one.")
+def up(folder: Path, host: str, port: int) -> None:
+    """Start everything on this machine and stay until Ctrl-C; a later start goes on where this one ended."""
+    from services.local.up import run
+
+    run(folder.expanduser(), host, port, say=click.echo)
