@@ -1,0 +1,34 @@
+"""CLIP ViT-B/32: the picture's side of the space that pictures and words share (Radford et al., 2021).
+
+Input   RGB uint8 (H, W, 3), any size; the middle of it, resized and normalised by the checkpoint's own processor.
+Output  float32 (n, 512), not normalised; CLIP compares by cosine.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from services.embedding.embedder import Embedder
+
+if TYPE_CHECKING:
+    import torch
+
+TITLE = "CLIP ViT-B/32: picture features from the space shared with words"
+DIMENSION = 512
+WEIGHTS = ("clip_vit_b32", "openai/clip-vit-base-patch32")
+HUB = "openai/clip-vit-base-patch32"
+
+
+def load(weights_dir: Path | None, *, hub: bool, device: str) -> Embedder:
+    from services.embedding.transformers_backbone import load_backbone
+    from services.embedding.weights import HuggingFace, find_weights
+
+    folder = find_weights("clip_vit_b32", WEIGHTS, weights_dir, HuggingFace(HUB), hub=hub)
+    backbone = load_backbone("clip_vit_b32", folder, "CLIPVisionModelWithProjection")
+
+    def forward(pixel_values: torch.Tensor) -> torch.Tensor:
+        features: torch.Tensor = backbone.network(pixel_values=pixel_values).image_embeds
+        return features
+
+    return backbone.embedder(forward, pooling="image features", device=device, dimension=DIMENSION)
