@@ -8,9 +8,11 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
+import warnings
 from collections.abc import Callable
 
 from celery import Celery, signals
+from celery.exceptions import SecurityWarning
 from kombu.entity import Exchange
 from kombu.entity import Queue as KombuQueue
 
@@ -141,6 +143,8 @@ def run_worker(
 
     signals.setup_logging.connect(keep_our_logging)
     signals.worker_shutting_down.connect(note_stop)
+    # Celery warns root because pickled messages could run code; ours are JSON, and embedded Reelmaps do run as root.
+    warnings.filterwarnings("ignore", category=SecurityWarning)
     logger.info("reading the queue %s", queue.value, extra={"event": "worker_started", "processes": processes})
     app.worker_main(
         [
