@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.keyframes import strategies
-from services.keyframes.frames import DecodeLimits, VideoFacts, VideoReader, rgb
+from services.keyframes.frames import DecodeLimits, Orientation, VideoFacts, VideoReader, rgb
 from services.keyframes.selection import Outline, Pick
 from services.keyframes.shots import Shot
 from shared.errors import ErrorKind, PermanentError, TransientError
@@ -80,7 +80,7 @@ class Extraction:
         return cls(
             frames=data["frames"],
             duration_s=data["duration_s"],
-            facts=VideoFacts(**data["facts"]),
+            facts=VideoFacts(**{**data["facts"], "orientation": Orientation(*data["facts"]["orientation"])}),
             shots=tuple(Shot(**shot) for shot in data["shots"]),
             key_frames=tuple(
                 KeyFrame(

@@ -91,13 +91,21 @@ class Frame:
     picture: VideoFrame
 
 
+class Orientation(NamedTuple):
+    """How a decoded picture becomes upright: swap rows and columns first, then mirror."""
+
+    is_transposed: bool
+    is_mirrored_horizontally: bool
+    is_mirrored_vertically: bool
+
+
 @dataclass(frozen=True)
 class VideoFacts:
     """What the file says about its video, and what the first readable frame shows.
 
     container, codec, pixel_format: FFmpeg's names. width_px, height_px: as displayed, upright with square pixels.
-    rotation_deg: how far the decoded picture is turned clockwise for display, by FFmpeg's reading of the header.
-    pixel_aspect: width of a pixel / height.
+    rotation_deg: how far the decoded picture is turned clockwise for display, by FFmpeg's reading of the header;
+    orientation says the same, with mirroring. pixel_aspect: width of a pixel / height.
     average_rate_hz, header_duration_s: None where the file does not say. start_s: how much later than the file's first
     stream this one starts; add it to a frame's time to find the frame in a player.
     """
@@ -108,19 +116,12 @@ class VideoFacts:
     width_px: int
     height_px: int
     rotation_deg: int
+    orientation: Orientation
     pixel_aspect: float
     average_rate_hz: float | None
     header_duration_s: float | None
     start_s: float
     has_audio: bool
-
-
-class Orientation(NamedTuple):
-    """How a decoded picture becomes upright: swap rows and columns first, then mirror."""
-
-    is_transposed: bool
-    is_mirrored_horizontally: bool
-    is_mirrored_vertically: bool
 
 
 class VideoReader:
@@ -314,7 +315,7 @@ def rgb(frame: Frame, facts: VideoFacts, max_px: int) -> NDArray[np.uint8]:
         threads=1,
     )
     lying: NDArray[Any] = picture.to_ndarray()
-    upright = _upright(hdr.to_sdr(lying, source.color_trc) if is_hdr else lying, _orientation(source))
+    upright = _upright(hdr.to_sdr(lying, source.color_trc) if is_hdr else lying, facts.orientation)
     return np.ascontiguousarray(upright, dtype=np.uint8)
 
 
@@ -341,6 +342,8 @@ def _frame(picture: VideoFrame, index: int, time_s: float, end_s: float) -> Fram
 
 def _orientation(picture: VideoFrame) -> Orientation:
     """Read the display matrix, rounded to quarter turns: x' = a x + c y, y' = b x + d y (libavutil/display.h)."""
+    # Once a video only: `side_data` ties the picture into a reference cycle, and its megabytes stay until the garbage
+    # collector comes by.
     side_data: Any = picture.side_data  # PyAV's type stub knows motion vectors only
     matrix = side_data.get(SideDataType.DISPLAYMATRIX)
     if matrix is None:
@@ -451,7 +454,8 @@ def _header_duration_s(container: InputContainer, stream: VideoStream) -> float 
 def _facts(container: InputContainer, stream: VideoStream, first: VideoFrame) -> VideoFacts:
     pixel_aspect = float(stream.sample_aspect_ratio or 1)
     width_px, height_px = max(1, round(first.width * pixel_aspect)), first.height
-    if _orientation(first).is_transposed:
+    orientation = _orientation(first)
+    if orientation.is_transposed:
         width_px, height_px = height_px, width_px
     start_s = float((stream.start_time or 0) * (stream.time_base or 0)) - (container.start_time or 0) / av.time_base
     return VideoFacts(
@@ -461,6 +465,7 @@ def _facts(container: InputContainer, stream: VideoStream, first: VideoFrame) ->
         width_px=width_px,
         height_px=height_px,
         rotation_deg=-first.rotation % 360,
+        orientation=orientation,
         pixel_aspect=pixel_aspect,
         average_rate_hz=float(stream.average_rate) if stream.average_rate else None,
         header_duration_s=_header_duration_s(container, stream),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import shutil
 import zipfile
@@ -12,6 +13,7 @@ import av
 import cv2
 import numpy as np
 import pytest
+from av.video.frame import VideoFrame
 from av.video.reformatter import Colorspace, ColorTrc
 
 from services.keyframes.frames import DecodeLimits, Frame, VideoFacts, VideoReader, rgb
@@ -420,6 +422,21 @@ def test_a_reader_that_was_left_gives_no_more_frames(write_video, numbered_pictu
         next(iter(reader))
 
     assert list(reader) == []
+
+
+def test_pictures_are_given_back_without_the_garbage_collector(write_video, numbered_pictures) -> None:
+    alive = []
+    gc.collect()
+    gc.disable()
+    try:
+        with VideoReader(write_video(numbered_pictures(40))) as reader:
+            for frame in reader:
+                rgb(frame, reader.facts, 320)
+                alive.append(sum(isinstance(thing, VideoFrame) for thing in gc.get_objects()))
+    finally:
+        gc.enable()
+
+    assert 1 <= max(alive) <= 10
 
 
 @pytest.mark.data
