@@ -213,6 +213,7 @@ clusters = Table(
     Column("scaled_centroid", Vector()),  # the same in the space that was clustered
     _ref("medoid_id", "key_frames.id", nullable=True, ondelete="CASCADE"),
     UniqueConstraint("clustering_id", "label"),
+    Index("ix_clusters_medoid_id", "medoid_id"),
 )
 
 assignments = Table(
@@ -301,7 +302,8 @@ tasks = Table(
         " ELSE query_id IS NOT NULL AND model IS NOT NULL END",
         name="subject",
     ),
-    Index("uq_tasks_keyframes", "source_id", unique=True, postgresql_where=text("queue = 'keyframes'")),
+    # NOT NULL rather than the queue, because only so can the cascades of foreign keys use them too.
+    Index("uq_tasks_keyframes", "source_id", unique=True, postgresql_where=text("source_id IS NOT NULL")),
     Index(
         "uq_tasks_embedding",
         "job_id",
@@ -311,8 +313,8 @@ tasks = Table(
         unique=True,
         postgresql_where=text("queue = 'embedding'"),
     ),
-    Index("uq_tasks_clustering", "clustering_id", unique=True, postgresql_where=text("queue = 'clustering'")),
-    Index("uq_tasks_query", "query_id", unique=True, postgresql_where=text("queue = 'query'")),
+    Index("uq_tasks_clustering", "clustering_id", unique=True, postgresql_where=text("clustering_id IS NOT NULL")),
+    Index("uq_tasks_query", "query_id", unique=True, postgresql_where=text("query_id IS NOT NULL")),
     Index("ix_tasks_queued", "queue", "run_at", postgresql_where=text("state = 'queued'")),
     Index("ix_tasks_lease_until", "lease_until", postgresql_where=text("state = 'running'")),
     Index("ix_tasks_sent_at", "queue", "sent_at", postgresql_where=text("sent_at IS NOT NULL")),

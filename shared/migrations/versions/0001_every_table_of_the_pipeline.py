@@ -323,6 +323,7 @@ def upgrade() -> None:
     op.create_index(
         "ix_tasks_lease_until", "tasks", ["lease_until"], unique=False, postgresql_where=sa.text("state = 'running'")
     )
+    op.create_index("ix_clusters_medoid_id", "clusters", ["medoid_id"], unique=False)
     op.create_index("ix_tasks_of_job", "tasks", ["job_id", "queue", "state"], unique=False)
     op.create_index(
         "ix_tasks_queued", "tasks", ["queue", "run_at"], unique=False, postgresql_where=sa.text("state = 'queued'")
@@ -332,7 +333,11 @@ def upgrade() -> None:
     )
     op.create_index("ix_tasks_video_id", "tasks", ["video_id"], unique=False)
     op.create_index(
-        "uq_tasks_clustering", "tasks", ["clustering_id"], unique=True, postgresql_where=sa.text("queue = 'clustering'")
+        "uq_tasks_clustering",
+        "tasks",
+        ["clustering_id"],
+        unique=True,
+        postgresql_where=sa.text("clustering_id IS NOT NULL"),
     )
     op.create_index(
         "uq_tasks_embedding",
@@ -342,8 +347,10 @@ def upgrade() -> None:
         postgresql_where=sa.text("queue = 'embedding'"),
     )
     op.create_index(
-        "uq_tasks_keyframes", "tasks", ["source_id"], unique=True, postgresql_where=sa.text("queue = 'keyframes'")
+        "uq_tasks_keyframes", "tasks", ["source_id"], unique=True, postgresql_where=sa.text("source_id IS NOT NULL")
     )
-    op.create_index("uq_tasks_query", "tasks", ["query_id"], unique=True, postgresql_where=sa.text("queue = 'query'"))
+    op.create_index(
+        "uq_tasks_query", "tasks", ["query_id"], unique=True, postgresql_where=sa.text("query_id IS NOT NULL")
+    )
     # The project of everybody who has not been given another one (tables.DEFAULT_PROJECT_ID).
     op.execute("INSERT INTO projects (id, name) VALUES ('00000000-0000-0000-0000-000000000001', 'default')")

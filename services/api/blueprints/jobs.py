@@ -1,0 +1,167 @@
+"""Jobs: submit, watch, grow, cancel, try again, delete."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+
+from apiflask import APIBlueprint
+from flask import Response, current_app, make_response, request
+from sqlalchemy import Connection
+
+from services.api import paths
+from services.api.commands import deletion, idempotency
+from services.api.commands import jobs as commands
+from services.api.commands.idempotency import Reply
+from services.api.context import current_project_id, service, transaction
+from services.api.queries import jobs as queries
+from services.api.queries import sources as source_queries
+from services.api.schemas import (
+    AcceptedJob,
+    IdempotencyHeaders,
+    IfNoneMatchHeaders,
+    Job,
+    JobList,
+    JobRequest,
+    JobsPaging,
+    ModelsRequest,
+    SourceList,
+    SourcesPaging,
+    SourcesRequest,
+)
+
+blueprint = APIBlueprint("jobs", __name__, url_prefix=paths.API, tag="Jobs")
+
+#: When to ask again for the first time.
+RETRY_AFTER_S = 2
+
+
+@blueprint.post("/jobs")
+@blueprint.input(IdempotencyHeaders, location="headers")
+@blueprint.input(JobRequest)
+@blueprint.output(AcceptedJob, 202)
+def submit_job(json_data: JobRequest, headers_data: IdempotencyHeaders) -> Response:
+    """Submit a job"""
+
+    def act(connection: Connection) -> tuple[str, list[str]]:
+        return commands.submit_job(connection, current_project_id(), service().settings, json_data)
+
+    return _accept(act, headers_data.idempotency_key)
+
+
+@blueprint.get("/jobs")
+@blueprint.input(JobsPaging, location="query")
+@blueprint.output(JobList)
+def list_jobs(query_data: JobsPaging) -> JobList:
+    """List jobs, newest first"""
+    with transaction() as connection:
+        page = queries.list_jobs(connection, current_project_id(), **dict(query_data))
+    return JobList(jobs=page.items, next_cursor=page.next_cursor)
+
+
+@blueprint.get("/jobs/<id:job_id>")
+@blueprint.input(IfNoneMatchHeaders, location="headers")
+@blueprint.output(Job)
+def get_job(job_id: str, headers_data: IfNoneMatchHeaders) -> Response:
+    """Watch one job
+
+    The ETag leaves the ETA out, so that a job at which nothing happened answers 304.
+    """
+    with transaction() as connection:
+        job = queries.get_job(connection, current_project_id(), job_id)
+    body = job.model_dump(mode="json")
+    response = make_response(body)
+    versioned = json.dumps({**body, "eta_s": None}, sort_keys=True)
+    response.set_etag(hashlib.sha256(versioned.encode()).hexdigest()[:32], weak=True)
+    response.cache_control.no_cache = True
+    return response.make_conditional(request)
+
+
+@blueprint.delete("/jobs/<id:job_id>")
+@blueprint.output({}, 204)
+def delete_job(job_id: str) -> Response:
+    """Delete a job and what only it uses"""
+    deletion.delete_job(service().database, service().blobs, current_project_id(), job_id)
+    return current_app.response_class(status=204)
+
+
+@blueprint.get("/jobs/<id:job_id>/sources")
+@blueprint.input(SourcesPaging, location="query")
+@blueprint.output(SourceList)
+def list_sources(job_id: str, query_data: SourcesPaging) -> SourceList:
+    """List the sources of a job, each with its outcome"""
+    with transaction() as connection:
+        page = source_queries.list_sources(connection, current_project_id(), job_id, **dict(query_data))
+    return SourceList(sources=page.items, next_cursor=page.next_cursor)
+
+
+@blueprint.post("/jobs/<id:job_id>/sources")
+@blueprint.input(IdempotencyHeaders, location="headers")
+@blueprint.input(SourcesRequest)
+@blueprint.output(AcceptedJob, 202)
+def add_sources(job_id: str, json_data: SourcesRequest, headers_data: IdempotencyHeaders) -> Response:
+    """Add videos to a job"""
+
+    def act(connection: Connection) -> tuple[str, list[str]]:
+        return job_id, commands.add_sources(connection, current_project_id(), job_id, json_data.videos)
+
+    return _accept(act, headers_data.idempotency_key)
+
+
+@blueprint.post("/jobs/<id:job_id>/models")
+@blueprint.input(IdempotencyHeaders, location="headers")
+@blueprint.input(ModelsRequest)
+@blueprint.output(AcceptedJob, 202)
+def add_models(job_id: str, json_data: ModelsRequest, headers_data: IdempotencyHeaders) -> Response:
+    """Add models to a job"""
+
+    def act(connection: Connection) -> tuple[str, list[str]]:
+        commands.add_models(connection, current_project_id(), service().settings, job_id, json_data.models)
+        return job_id, []
+
+    return _accept(act, headers_data.idempotency_key)
+
+
+@blueprint.post("/jobs/<id:job_id>/cancel")
+@blueprint.output(AcceptedJob, 202)
+def cancel_job(job_id: str) -> Response:
+    """Cancel what is open of a job"""
+
+    def act(connection: Connection) -> tuple[str, list[str]]:
+        commands.cancel_job(connection, current_project_id(), job_id)
+        return job_id, []
+
+    return _accept(act)
+
+
+@blueprint.post("/jobs/<id:job_id>/retry")
+@blueprint.output(AcceptedJob, 202)
+def retry_job(job_id: str) -> Response:
+    """Try again what failed or was cancelled"""
+
+    def act(connection: Connection) -> tuple[str, list[str]]:
+        commands.retry_job(connection, current_project_id(), job_id)
+        return job_id, []
+
+    return _accept(act)
+
+
+def _accept(act: Callable[[Connection], tuple[str, list[str]]], key: str | None = None) -> Response:
+    """Do `act` in one transaction, once per idempotency key, and answer with the job.
+
+    act: returns the job's id and the URLs that were repeated.
+    """
+    project_id = current_project_id()
+    with transaction() as connection:
+
+        def reply() -> Reply:
+            job_id, repeated_urls = act(connection)
+            job = queries.get_job(connection, project_id, job_id)
+            body = AcceptedJob(**dict(job), repeated_urls=repeated_urls).model_dump(mode="json")
+            return Reply(202, paths.job(job_id), body)
+
+        fingerprint = idempotency.fingerprint(request.method, request.path, request.get_data())
+        done = idempotency.once(connection, project_id, key, fingerprint, reply)
+    headers = {"Location": done.location or "", "Retry-After": str(RETRY_AFTER_S)}
+    return make_response(done.body, done.status, headers)

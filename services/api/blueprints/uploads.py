@@ -1,0 +1,40 @@
+"""Uploads: files that become sources."""
+
+from __future__ import annotations
+
+from apiflask import APIBlueprint
+from flask import request
+
+from services.api import paths
+from services.api.commands import uploads as commands
+from services.api.context import current_project_id, service, transaction
+from services.api.problems import invalid
+from services.api.schemas import Upload, UploadName
+
+blueprint = APIBlueprint("uploads", __name__, url_prefix=paths.API, tag="Uploads")
+
+#: What a form may hold around the file.
+FORM_MARGIN_BYTES = 64 * 1024
+
+
+@blueprint.post("/uploads")
+@blueprint.input(UploadName, location="query")
+@blueprint.output(Upload, 201)
+def upload_file(query_data: UploadName) -> Upload:
+    """Upload a file
+
+    The file is the body itself, named by `file_name`, or the field `file` of a form. Its answer's `url` goes into
+    the `videos` of a job.
+    """
+    settings, blobs = service().settings, service().blobs
+    request.max_content_length = settings.max_upload_bytes + FORM_MARGIN_BYTES
+    stream, file_name = request.stream, query_data.file_name
+    if request.mimetype == "multipart/form-data":
+        file = request.files.get("file")
+        if file is None:
+            invalid("file", "the form has no file of this name")
+        stream, file_name = file.stream, file_name or file.filename or ""
+    with commands.received(stream, max_bytes=settings.max_upload_bytes, folder=settings.work_folder) as file:
+        blob = commands.store_upload(blobs, file)
+        with transaction() as connection:
+            return commands.add_upload(connection, current_project_id(), file, blob, file_name)

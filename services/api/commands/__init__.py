@@ -1,0 +1,1 @@
+"""Writes: every change that the API makes, one module a noun; state moves only through `shared.tasks`."""

@@ -1,0 +1,90 @@
+"""Deletes a job with everything that no other job refers to."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from sqlalchemy import Connection, text
+
+from services.api.queries.jobs import require_job
+from shared import tasks
+from shared.blobs import BlobStore
+from shared.db import Database
+
+logger = logging.getLogger(__name__)
+
+#: Cascades over a job of thousands of videos take longer than what one statement of the API may otherwise take.
+STATEMENT_TIMEOUT_S = 600
+
+
+def delete_job(database: Database, blobs: BlobStore, project_id: str, job_id: str) -> None:
+    """Delete the job in whatever state it is. Raises `NotFound`.
+
+    Blobs go after the commit, as well as that goes: what stays behind is an orphan, and orphans are collected.
+    """
+    with database.transaction() as connection:
+        require_job(connection, project_id, job_id)
+        connection.execute(text(f"SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT_S}s'"))
+        names = _delete_rows(connection, job_id)
+    for name in names:
+        try:
+            blobs.delete(name)
+        except OSError as error:
+            logger.warning("could not delete the blob %s, it is an orphan now: %s", name, error)
+
+
+def _delete_rows(connection: Connection, job_id: str) -> list[str]:
+    """Returns the names of the blobs that no row names any more."""
+    # Waits for workers that are saving, and fences those that would save later; the job's row is ours from here on.
+    tasks.cancel_job(connection, job_id)
+    tasks.lock_job(connection, job_id)
+    video_ids, extraction_ids, upload_ids = _used(connection, job_id)
+    # A worker that saves the same video for another job holds its row or waits for ours; afterwards it finds the
+    # video gone and cuts it up again, or we find its source and leave the video.
+    _execute(connection, "SELECT id FROM videos WHERE id = ANY(CAST(:ids AS uuid[])) ORDER BY id FOR UPDATE", video_ids)
+    _execute(
+        connection, "SELECT id FROM uploads WHERE id = ANY(CAST(:ids AS uuid[])) ORDER BY id FOR UPDATE", upload_ids
+    )
+    connection.execute(text("DELETE FROM jobs WHERE id = :job"), {"job": job_id})
+
+    unused = "NOT EXISTS (SELECT FROM sources s WHERE s.extraction_id = x.id)"
+    pictures = _execute(
+        connection,
+        f"""SELECT unnest(ARRAY[k.blob, k.small_blob]) FROM key_frames k JOIN extractions x ON x.id = k.extraction_id
+        WHERE x.id = ANY(CAST(:ids AS uuid[])) AND {unused}""",
+        extraction_ids,
+    )
+    _execute(
+        connection, f"DELETE FROM extractions x WHERE x.id = ANY(CAST(:ids AS uuid[])) AND {unused}", extraction_ids
+    )
+    _execute(
+        connection,
+        "DELETE FROM videos v WHERE v.id = ANY(CAST(:ids AS uuid[])) AND NOT EXISTS (SELECT FROM sources s WHERE s.video_id = v.id)",
+        video_ids,
+    )
+    files = _execute(
+        connection,
+        """DELETE FROM uploads u WHERE u.id = ANY(CAST(:ids AS uuid[]))
+        AND NOT EXISTS (SELECT FROM sources s WHERE s.url = 'upload:' || u.id) RETURNING u.blob""",
+        upload_ids,
+    )
+    return [*pictures, *files]
+
+
+def _used(connection: Connection, job_id: str) -> tuple[list[str], list[str], list[str]]:
+    """Ids of the videos, extractions and uploads that the job refers to."""
+    rows = connection.execute(
+        text("SELECT url, video_id, extraction_id FROM sources WHERE job_id = :job"), {"job": job_id}
+    ).all()
+    return (
+        sorted({row.video_id for row in rows if row.video_id}),
+        sorted({row.extraction_id for row in rows if row.extraction_id}),
+        sorted({row.url.removeprefix("upload:") for row in rows if row.url.startswith("upload:")}),
+    )
+
+
+def _execute(connection: Connection, statement: str, ids: Sequence[str]) -> list[str]:
+    """The first column of what the statement returns for these ids."""
+    result = connection.execute(text(statement), {"ids": list(ids)})
+    return list(result.scalars()) if result.returns_rows else []

@@ -1,0 +1,189 @@
+"""The OpenAPI document, and the page that shows it, both from our own server.
+
+APIFlask collects the document from the views. What it does not know is added here: problem documents for every error,
+bodies that are not JSON, headers, and the parameters that the catalog's entries take. The document is OpenAPI 3.0,
+because the page's Swagger UI refuses 3.1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from apiflask import APIFlask
+from flask import Response, render_template, send_from_directory
+
+from services.api import paths, problems
+from services.api.schemas import Problem
+from shared import catalog
+
+CONFIG: Mapping[str, Any] = {
+    "OPENAPI_VERSION": "3.0.3",
+    # Not from the first request's Host header, which anybody may choose.
+    "AUTO_SERVERS": False,
+    "SERVERS": [{"url": "/"}],
+    # Every error is a problem document, which APIFlask does not know.
+    "AUTO_VALIDATION_ERROR_RESPONSE": False,
+    "AUTO_404_RESPONSE": False,
+    "AUTO_OPERATION_ID": True,
+    "DESCRIPTION": (
+        "Submit video URLs, watch the job, look at the clusters of its key frames, search by picture. "
+        "Times are RFC 3339 in UTC, ids are UUIDs, lists are paged by opaque cursors, unknown query parameters are "
+        "ignored, and every error is an `application/problem+json` document (RFC 9457) that names the fields."
+    ),
+}
+
+_SWAGGER_FILES = ("swagger-ui.css", "swagger-ui-bundle.js", "favicon-32x32.png")
+
+_BINARY = {"type": "string", "format": "binary"}
+_ID = {"type": "string", "format": "uuid"}
+
+#: Bodies that are not JSON, or not only.
+_BODIES: Mapping[tuple[str, str], Mapping[str, Any]] = {
+    (f"{paths.API}/uploads", "post"): {
+        "application/octet-stream": {"schema": _BINARY},
+        "multipart/form-data": {
+            "schema": {"type": "object", "required": ["file"], "properties": {"file": _BINARY}},
+        },
+    },
+    (f"{paths.API}/search", "post"): {
+        "application/json": {"schema": {"$ref": "#/components/schemas/SearchRequest"}},
+        "multipart/form-data": {
+            "schema": {
+                "type": "object",
+                "required": ["picture"],
+                "additionalProperties": False,
+                "properties": {
+                    "picture": {**_BINARY, "description": "JPEG, PNG or WebP"},
+                    "jobs": {"type": "string", "description": "ids with commas between them"},
+                    "model": {"type": "string"},
+                    "limit": {"type": "integer", "minimum": 1, "maximum": 500},
+                },
+            },
+        },
+    },
+}
+
+_LOCATION = {"Location": {"description": "where to look", "schema": {"type": "string"}}}
+_RETRY_AFTER = {"Retry-After": {"description": "seconds", "schema": {"type": "integer"}}}
+_ETAG = {"ETag": {"schema": {"type": "string"}}}
+
+
+def register(app: APIFlask) -> None:
+    """Complete the document of `app`, and serve its page at `/api/v1/docs`."""
+    app.spec_processor(complete)
+
+    @app.get(f"{paths.API}/docs")
+    @app.doc(hide=True)
+    def docs() -> str:
+        return render_template("docs.html")
+
+    @app.get(f"{paths.API}/docs/<path:name>")
+    @app.doc(hide=True)
+    def docs_file(name: str) -> Response:
+        from swagger_ui_bundle import swagger_ui_path
+
+        if name not in _SWAGGER_FILES:
+            raise problems.NotFound(f"The page of the documentation has no file {name}.")
+        return send_from_directory(swagger_ui_path, name, max_age=86400)
+
+
+def complete(document: dict[str, Any]) -> dict[str, Any]:
+    """The document as APIFlask made it, with everything that it leaves out."""
+    document = _plain(document)
+    schemas = document["components"]["schemas"]
+    # APIFlask names a part `Whole.Part`, once for every whole.
+    document["components"]["schemas"] = schemas = {name.rsplit(".", 1)[-1]: each for name, each in schemas.items()}
+    problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+    schemas.update({name: _plain(part) for name, part in problem.pop("$defs").items()}, Problem=_plain(problem))
+    _describe_settings(schemas)
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            _complete_operation(path, method, operation)
+    return document
+
+
+def _plain(node: Any) -> Any:
+    """A JSON Schema of Pydantic in the words of OpenAPI 3.0: no type null, no const, parts by their own name."""
+    if isinstance(node, list):
+        return [_plain(each) for each in node]
+    if not isinstance(node, dict):
+        return node
+    node = {key: _plain(value) for key, value in node.items() if key not in ("title",) or not isinstance(value, str)}
+    if isinstance(ref := node.get("$ref"), str):
+        node["$ref"] = "#/components/schemas/" + ref.rsplit("/", 1)[-1].rsplit(".", 1)[-1]
+    if "const" in node:
+        node["enum"] = [node.pop("const")]
+    choices = node.get("anyOf")
+    if isinstance(choices, list) and {"type": "null"} in choices:
+        choices.remove({"type": "null"})
+        if len(choices) > 1:
+            choices[0] = {**choices[0], "nullable": True}
+        else:
+            del node["anyOf"]
+            only = choices[0]
+            node = {**node, "nullable": True, **({"allOf": [only]} if "$ref" in only else only)}
+    if node.get("default", 0) is None:
+        del node["default"]
+    return node
+
+
+def _describe_settings(schemas: dict[str, Any]) -> None:
+    """Name the parameters that the catalog's algorithms and strategies take; others are refused."""
+    algorithms, strategies = catalog.algorithms(), catalog.strategies()
+    common = {
+        "scaling": {"type": "string", "enum": list(catalog.SCALINGS)},
+        "seed": {"type": "integer", "minimum": 0, "maximum": 2**32 - 1},
+        "pca_dimensions": {"type": "integer", "minimum": 1, "maximum": 2**32 - 1},
+    }
+    for name, entries, more in (
+        ("KeyFrameSettings", strategies, {}),
+        ("ClusteringSettings", algorithms, common),
+        ("ClusteringRequest", algorithms, common),
+    ):
+        if name not in schemas:
+            continue
+        parameters: dict[str, Any] = dict(more)
+        for entry in entries.values():
+            for parameter in entry.parameters:
+                known = parameters.setdefault(parameter.name, {"description": ""})
+                words = f"{entry.name}: {parameter.type}, default {parameter.default!r}. "
+                known["description"] = known.get("description", "") + words
+        field = "strategy" if name == "KeyFrameSettings" else "algorithm"
+        schemas[name]["properties"][field] |= {"enum": [*entries, None], "nullable": True}
+        schemas[name]["properties"] |= parameters
+        schemas[name]["additionalProperties"] = False
+
+
+def _complete_operation(path: str, method: str, operation: dict[str, Any]) -> None:
+    if (path, method) in _BODIES:
+        operation["requestBody"] = {"content": dict(_BODIES[path, method])}
+    errors = {500, 503}
+    for parameter in operation["parameters"]:
+        if parameter["in"] == "path":
+            parameter |= {"required": True, "schema": _ID}
+            errors.add(404)
+        else:
+            errors.add(422)
+    if "requestBody" in operation:
+        operation["requestBody"]["required"] = True
+        errors |= {400, 413, 415, 422}
+    responses = operation["responses"]
+    errors |= {int(status) for status in responses if int(status) >= 400}
+    for status in sorted(errors):
+        responses[str(status)] = _problem(status)
+    if method == "post" and "202" in responses:
+        responses["202"].setdefault("headers", {}).update(_LOCATION | _RETRY_AFTER)
+    if "304" in responses:
+        responses["304"] = {"description": "It is as the ETag of the request says", "headers": _ETAG}
+        responses["200"].setdefault("headers", {}).update(_ETAG)
+
+
+def _problem(status: int) -> dict[str, Any]:
+    response: dict[str, Any] = {
+        "description": problems.TYPES[status][1],
+        "content": {problems.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+    }
+    if status == 503:
+        response["headers"] = dict(_RETRY_AFTER)
+    return response

@@ -1,0 +1,65 @@
+"""Addresses of the API's resources and of their pages: the one place that spells them in answers."""
+
+from __future__ import annotations
+
+API = "/api/v1"
+
+
+def job(job_id: str) -> str:
+    return f"{API}/jobs/{job_id}"
+
+
+def job_page(job_id: str) -> str:
+    return f"/jobs/{job_id}"
+
+
+def job_sources(job_id: str) -> str:
+    return f"{job(job_id)}/sources"
+
+
+def job_clusterings(job_id: str) -> str:
+    return f"{job(job_id)}/clusterings"
+
+
+def clustering(clustering_id: str) -> str:
+    return f"{API}/clusterings/{clustering_id}"
+
+
+def clustering_page(clustering_id: str) -> str:
+    return f"/clusterings/{clustering_id}"
+
+
+def clustering_clusters(clustering_id: str) -> str:
+    return f"{clustering(clustering_id)}/clusters"
+
+
+def cluster(cluster_id: str) -> str:
+    return f"{API}/clusters/{cluster_id}"
+
+
+def cluster_page(cluster_id: str) -> str:
+    return f"/clusters/{cluster_id}"
+
+
+def cluster_key_frames(cluster_id: str) -> str:
+    return f"{cluster(cluster_id)}/key-frames"
+
+
+def key_frame(key_frame_id: str) -> str:
+    return f"{API}/key-frames/{key_frame_id}"
+
+
+def key_frame_page(key_frame_id: str) -> str:
+    return f"/key-frames/{key_frame_id}"
+
+
+def key_frame_image(key_frame_id: str) -> str:
+    return f"{key_frame(key_frame_id)}/image"
+
+
+def key_frame_small_image(key_frame_id: str) -> str:
+    return f"{key_frame_image(key_frame_id)}?size=small"
+
+
+def search(query_id: str) -> str:
+    return f"{API}/searches/{query_id}"

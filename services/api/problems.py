@@ -1,0 +1,222 @@
+"""Every error that the API answers, in one table, as `application/problem+json` (RFC 9457)."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NoReturn, TypeVar
+
+from apiflask import APIFlask, HTTPError
+from flask import Request, Response, current_app, g, request
+from pydantic import BaseModel, ValidationError
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from werkzeug.exceptions import BadRequest, HTTPException, UnsupportedMediaType
+from werkzeug.routing import RequestRedirect
+
+from shared.db import is_unavailable
+from shared.errors import TransientError
+
+logger = logging.getLogger(__name__)
+
+MEDIA_TYPE = "application/problem+json"
+RETRY_AFTER_S = 5
+#: A body of 10,000 mistakes helps nobody.
+MAX_ERRORS = 100
+
+#: Status -> (end of the type's URN, title). What is not here answers with HTTP's own phrase and `about:blank`.
+TYPES: dict[int, tuple[str, str]] = {
+    400: ("bad-request", "The request cannot be read"),
+    404: ("not-found", "There is nothing here"),
+    405: ("method-not-allowed", "The resource does not do this"),
+    409: ("conflict", "The resource is in a state that does not allow this"),
+    413: ("too-large", "The request is larger than allowed"),
+    415: ("unsupported-media-type", "The body is of a kind that cannot be read here"),
+    422: ("invalid-request", "The request holds a value that cannot be used"),
+    429: ("too-many-requests", "Too many requests"),
+    500: ("internal-error", "Something went wrong inside Reelmap"),
+    503: ("unavailable", "Reelmap cannot answer right now"),
+}
+
+#: Sentences for what werkzeug would say in words for programmers.
+_DETAILS = {
+    404: "There is no such address.",
+    405: "This address exists, but not with this method.",
+    413: "The body is larger than this address takes.",
+}
+
+#: Postgres' codes of waits that were cut off: statement timeout, lock timeout, deadlock, too many connections.
+_BUSY = frozenset({"57014", "55P03", "40P01", "53300"})
+
+#: (field, message): what is wrong with which field, `videos.3` or `clustering.n_clusters`.
+FieldError = tuple[str, str]
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class Refusal(Exception):
+    """What was asked for is not done. `detail` is a sentence for a person; `errors` name the fields."""
+
+    status = 500
+
+    def __init__(self, detail: str, errors: Sequence[FieldError] = ()) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.errors = errors
+
+
+class NotFound(Refusal):
+    """There is no such thing, or not in this project."""
+
+    status = 404
+
+
+class Conflict(Refusal):
+    """The thing is in a state that does not allow it."""
+
+    status = 409
+
+
+class TooLarge(Refusal):
+    """More than one call may hold."""
+
+    status = 413
+
+
+class Invalid(Refusal):
+    """Some values cannot be used."""
+
+    status = 422
+
+    def __init__(self, errors: Sequence[FieldError]) -> None:
+        super().__init__(_summary(errors), errors)
+
+
+def invalid(field: str, message: str) -> NoReturn:
+    """Refuse one field."""
+    raise Invalid([(field, message)])
+
+
+def parse(model: type[Model], data: Any) -> Model:
+    """`data` as `model`. Raises `Invalid` naming every field that is wrong."""
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        raise Invalid([(".".join(map(str, each["loc"])) or "body", each["msg"]) for each in error.errors()]) from None
+
+
+def _summary(errors: Sequence[FieldError]) -> str:
+    field, message = errors[0]
+    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+    return f"{field}: {message}{more}"
+
+
+def problem(
+    status: int,
+    detail: str,
+    errors: Sequence[FieldError] = (),
+    headers: Mapping[str, str] | Iterable[tuple[str, str]] = (),
+) -> Response:
+    """The answer that says what went wrong."""
+    slug, title = TYPES.get(status, (None, None))
+    body = {
+        "type": f"urn:reelmap:problem:{slug}" if slug else "about:blank",
+        "title": title or HTTPException(detail).name,
+        "status": status,
+        "detail": detail,
+        "errors": [{"field": field, "message": message} for field, message in errors[:MAX_ERRORS]],
+        "request_id": request_id(),
+    }
+    response = current_app.json.response(body)
+    response.status_code = status
+    response.headers.extend(dict(headers))
+    response.mimetype = MEDIA_TYPE
+    if status == 503:
+        response.headers["Retry-After"] = str(RETRY_AFTER_S)
+    return response
+
+
+def request_id() -> str:
+    """What names this request in its answer and in the log."""
+    if "request_id" not in g:
+        given = request.headers.get("X-Request-ID", "")
+        usable = given.isascii() and given.replace("-", "").isalnum() and len(given) <= 64
+        g.request_id = given if usable else uuid.uuid4().hex
+    found: str = g.request_id
+    return found
+
+
+class ApiRequest(Request):
+    """A request whose broken JSON is told apart from other bad requests."""
+
+    def on_json_loading_failed(self, e: ValueError | None) -> NoReturn:
+        raise BadRequest(f"The body is not valid JSON: {e}.")
+
+
+def require_json() -> None:
+    """Refuse bodies of another kind where JSON is read.
+
+    APIFlask would parse anything as JSON; a form that another site's page sends must not pass for one.
+    """
+    view = current_app.view_functions.get(request.endpoint or "")
+    if getattr(view, "_spec", {}).get("content_type") == "application/json" and not request.is_json:
+        raise UnsupportedMediaType(f"The body must be application/json, not {request.mimetype or 'of no stated kind'}.")
+
+
+def register(app: APIFlask) -> None:
+    """Answer every error of `app` by the table above."""
+    app.register_error_handler(Refusal, _from_refusal)
+    app.register_error_handler(HTTPError, _from_validation)
+    app.register_error_handler(HTTPException, _from_http)
+    app.register_error_handler(DBAPIError, _from_database)
+    app.register_error_handler(PoolTimeout, _from_database)
+    app.register_error_handler(TransientError, _from_store)
+    app.register_error_handler(RecursionError, _from_deep_nesting)
+
+
+def _from_refusal(error: Refusal) -> Response:
+    return problem(error.status, error.detail, error.errors)
+
+
+def _from_validation(error: HTTPError) -> Response:
+    # APIFlask: {location: {field: [messages]}}, with `_schema` for the whole.
+    errors = [
+        (_field(location, field), message)
+        for location, fields in error.detail.items()
+        for field, messages in fields.items()
+        for message in messages
+    ]
+    return problem(error.status_code, _summary(errors), errors)
+
+
+def _field(location: str, name: str) -> str:
+    if name == "_schema":
+        return "body"
+    return name.replace("_", "-").title() if location == "headers" else name
+
+
+def _from_http(error: HTTPException) -> Response | HTTPException:
+    if isinstance(error, RequestRedirect) or error.code is None:
+        return error
+    if error.code == 500:
+        return problem(500, f"Something went wrong inside Reelmap; its log has the details under {request_id()}.")
+    headers = [(name, value) for name, value in error.get_headers() if name != "Content-Type"]
+    return problem(error.code, _DETAILS.get(error.code) or error.description or error.name, headers=headers)
+
+
+def _from_database(error: DBAPIError | PoolTimeout) -> Response:
+    code = getattr(getattr(error, "orig", None), "pgcode", None)
+    if not (isinstance(error, PoolTimeout) or is_unavailable(error) or code in _BUSY):
+        raise error
+    logger.warning("the database did not answer: %s", str(error).splitlines()[0], extra={"request_id": request_id()})
+    return problem(503, "The database does not answer right now; nothing was changed. Try again in a few seconds.")
+
+
+def _from_store(error: TransientError) -> Response:
+    logger.warning("%s", error, extra={"request_id": request_id()})
+    return problem(503, f"{error.message}. Try again in a few seconds.")
+
+
+def _from_deep_nesting(error: RecursionError) -> Response:
+    return problem(400, "The body is nested too deeply.")

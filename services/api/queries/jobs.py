@@ -1,0 +1,143 @@
+"""Jobs and how far they are."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Connection, text
+
+from services.api import cursors, paths
+from services.api.cursors import Page, cut
+from services.api.problems import NotFound
+from services.api.progress import Pace, eta_s
+from services.api.schemas import Job, Progress, StageProgress
+from shared.pipeline import Stage
+from shared.tasks import JobState, TaskState
+
+_COLUMNS = "id, name, state, round, models, key_frames, clustering, created_at, started_at, finished_at"
+
+
+def get_job(connection: Connection, project_id: str, job_id: str) -> Job:
+    """Raises `NotFound`."""
+    rows = connection.execute(
+        text(f"SELECT {_COLUMNS} FROM jobs WHERE project_id = :project AND id = :job"),
+        {"project": project_id, "job": job_id},
+    ).all()
+    if not rows:
+        raise job_not_found(job_id)
+    return _with_progress(connection, rows)[0]
+
+
+def job_not_found(job_id: str) -> NotFound:
+    """What every address below an unknown job answers."""
+    return NotFound(f"There is no job {job_id}.")
+
+
+def require_job(connection: Connection, project_id: str, job_id: str) -> None:
+    """Raises `NotFound` unless the project has the job."""
+    there = connection.execute(
+        text("SELECT FROM jobs WHERE project_id = :project AND id = :job"), {"project": project_id, "job": job_id}
+    ).first()
+    if there is None:
+        raise job_not_found(job_id)
+
+
+def list_jobs(
+    connection: Connection, project_id: str, *, limit: int, cursor: str | None = None, state: JobState | None = None
+) -> Page[Job]:
+    """The project's jobs, newest first. Raises `Invalid` for a cursor of another list."""
+    values: dict[str, Any] = {"project": project_id, "limit": limit + 1}
+    where = "project_id = :project"
+    if state:
+        where += " AND state = :state"
+        values["state"] = state
+    if cursor:
+        where += " AND (created_at, id) < (:created_at, CAST(:id AS uuid))"
+        values["created_at"], values["id"] = cursors.decode(cursor, cursors.time, cursors.identifier)
+    rows = connection.execute(
+        text(f"SELECT {_COLUMNS} FROM jobs WHERE {where} ORDER BY created_at DESC, id DESC LIMIT :limit"), values
+    ).all()
+    kept, next_cursor = cut(rows, limit, lambda row: (row.created_at, row.id))
+    return Page(_with_progress(connection, kept), next_cursor)
+
+
+def _with_progress(connection: Connection, rows: Sequence[Any]) -> list[Job]:
+    job_ids = [row.id for row in rows]
+    paces, progress = _stages(connection, job_ids)
+    contents = _contents(connection, job_ids)
+    return [_job(row, paces[row.id], progress[row.id], contents.get(row.id)) for row in rows]
+
+
+def _job(row: Any, paces: dict[Stage, Pace], progress: dict[Stage, StageProgress], content: Any) -> Job:
+    frames, key_frames = (content.frames, content.key_frames) if content else (0, 0)
+    return Job(
+        **row._mapping,
+        progress=Progress(**{stage.value: progress.get(stage, StageProgress()) for stage in Stage}),
+        sources=content.sources if content else 0,
+        videos=content.videos if content else 0,
+        frames=frames,
+        key_frames_count=key_frames,
+        reduction=reduction(frames, key_frames),
+        eta_s=eta_s(paces) if row.state in (JobState.QUEUED, JobState.RUNNING) else None,
+        links={
+            "self": paths.job(row.id),
+            "sources": paths.job_sources(row.id),
+            "clusterings": paths.job_clusterings(row.id),
+            "page": paths.job_page(row.id),
+        },
+    )
+
+
+def reduction(frames: int | None, key_frames: int | None) -> float | None:
+    """The part of the frames that were left out; None when none were read."""
+    return 1 - (key_frames or 0) / frames if frames else None
+
+
+def _stages(
+    connection: Connection, job_ids: Sequence[str]
+) -> tuple[dict[str, dict[Stage, Pace]], dict[str, dict[Stage, StageProgress]]]:
+    """Per job and stage: the pace, and the tasks by state. Of clusterings, those that this round made."""
+    rows = connection.execute(
+        text(
+            """
+            SELECT t.job_id, t.stage, t.state, count(*) AS n,
+                   avg(EXTRACT(EPOCH FROM t.finished_at - t.claimed_at))::float8 AS mean_s
+            FROM tasks t JOIN jobs j ON j.id = t.job_id LEFT JOIN clusterings c ON c.id = t.clustering_id
+            WHERE t.job_id = ANY(CAST(:jobs AS uuid[])) AND (t.clustering_id IS NULL OR (NOT c.asked AND c.round = j.round))
+            GROUP BY t.job_id, t.stage, t.state"""
+        ),
+        {"jobs": list(job_ids)},
+    ).all()
+    counts: dict[tuple[str, Stage], dict[str, int]] = defaultdict(dict)
+    means_s: dict[tuple[str, Stage], float | None] = {}
+    for row in rows:
+        counts[row.job_id, Stage(row.stage)][row.state] = row.n
+        if row.state == TaskState.SUCCEEDED:
+            means_s[row.job_id, Stage(row.stage)] = row.mean_s
+    paces: dict[str, dict[Stage, Pace]] = defaultdict(dict)
+    progress: dict[str, dict[Stage, StageProgress]] = defaultdict(dict)
+    for (job_id, stage), by_state in counts.items():
+        progress[job_id][stage] = StageProgress(**by_state, total=sum(by_state.values()))
+        open_and_done = {state: n for state, n in by_state.items() if state not in ("failed", "cancelled")}
+        paces[job_id][stage] = Pace(**open_and_done, mean_s=means_s.get((job_id, stage)))
+    return paces, progress
+
+
+def _contents(connection: Connection, job_ids: Sequence[str]) -> dict[str, Any]:
+    """Per job: sources, videos, frames read and key frames; a video that occurs twice counts once."""
+    rows = connection.execute(
+        text(
+            """
+            SELECT s.job_id, sum(s.sources)::bigint AS sources, count(s.extraction_id) AS videos,
+                   coalesce(sum(x.frames), 0)::bigint AS frames,
+                   coalesce(sum(x.key_frame_count), 0)::bigint AS key_frames
+            FROM (SELECT job_id, extraction_id, count(*) AS sources FROM sources
+                  WHERE job_id = ANY(CAST(:jobs AS uuid[])) GROUP BY job_id, extraction_id) s
+            LEFT JOIN extractions x ON x.id = s.extraction_id
+            GROUP BY s.job_id"""
+        ),
+        {"jobs": list(job_ids)},
+    ).all()
+    return {row.job_id: row for row in rows}

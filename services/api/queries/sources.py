@@ -1,0 +1,85 @@
+"""The sources of a job: each submitted URL and what came of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Connection, text
+
+from services.api import cursors
+from services.api.cursors import Page, cut
+from services.api.queries.jobs import reduction, require_job
+from services.api.schemas import Failure, Source, Video
+from shared.tasks import TaskState
+
+
+def list_sources(
+    connection: Connection,
+    project_id: str,
+    job_id: str,
+    *,
+    limit: int,
+    cursor: str | None = None,
+    state: TaskState | None = None,
+) -> Page[Source]:
+    """The job's sources in the order they were submitted. Raises `NotFound`, or `Invalid` for a wrong cursor."""
+    require_job(connection, project_id, job_id)
+    values: dict[str, Any] = {"job": job_id, "limit": limit + 1}
+    where = "s.job_id = :job"
+    if state:
+        where += " AND t.state = :state"
+        values["state"] = state
+    if cursor:
+        where += " AND s.position > :position"
+        (values["position"],) = cursors.decode(cursor, cursors.whole)
+    rows = connection.execute(
+        text(
+            f"""
+            SELECT s.id, s.position, s.url, s.title, t.state, t.attempt, t.error_kind, t.error,
+                   v.id AS video_id, v.sha256, v.size_bytes,
+                   x.duration_s, x.frames, x.facts, x.damaged_packets, x.key_frame_count,
+                   jsonb_array_length(x.shots) AS shots
+            FROM sources s
+            JOIN tasks t ON t.source_id = s.id
+            LEFT JOIN videos v ON v.id = s.video_id
+            LEFT JOIN extractions x ON x.id = s.extraction_id
+            WHERE {where} ORDER BY s.position LIMIT :limit"""
+        ),
+        values,
+    ).all()
+    kept, next_cursor = cut(rows, limit, lambda row: (row.position,))
+    return Page([_source(row) for row in kept], next_cursor)
+
+
+def _source(row: Any) -> Source:
+    return Source(
+        id=row.id,
+        position=row.position,
+        url=row.url,
+        state=row.state,
+        attempts=row.attempt,
+        error=failure(row),
+        title=row.title,
+        video=_video(row) if row.facts is not None else None,
+        key_frames=row.key_frame_count,
+        reduction=reduction(row.frames, row.key_frame_count),
+    )
+
+
+def failure(row: Any) -> Failure | None:
+    """Why the task of this row failed, or why it is going to be tried again."""
+    return Failure(kind=row.error_kind, message=row.error) if row.error else None
+
+
+def _video(row: Any) -> Video:
+    facts = ("width_px", "height_px", "container", "codec", "average_rate_hz")
+    return Video(
+        id=row.video_id,
+        sha256=row.sha256,
+        size_bytes=row.size_bytes,
+        duration_s=row.duration_s,
+        frames=row.frames,
+        shots=row.shots,
+        damaged_packets=row.damaged_packets,
+        **{name: row.facts.get(name) for name in facts},
+    )

@@ -1,0 +1,451 @@
+"""The shapes of requests and answers: what is checked at the door, and what the OpenAPI document says.
+
+Answers are also what `queries/` returns, to the views and to the pages.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from services.api.cursors import DEFAULT_LIMIT, MAX_LIMIT
+from shared.tasks import JobState, TaskState
+
+#: At most so many URLs in one call; more by `POST /jobs/{id}/sources`.
+MAX_URLS = 10_000
+MAX_JOBS_OF_A_SEARCH = 100
+
+
+def _utc(moment: datetime) -> datetime:
+    return moment.astimezone(UTC)
+
+
+def _storable(text: str) -> str:
+    if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
+        raise ValueError("it holds a character that cannot be stored (NUL, or half of a surrogate pair)")
+    return text
+
+
+def _split(value: Any) -> Any:
+    return [part for part in value.split(",") if part] if isinstance(value, str) else value
+
+
+Time = Annotated[datetime, AfterValidator(_utc)]
+Id = Annotated[
+    str,
+    Field(pattern=r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$", json_schema_extra={"format": "uuid"}),
+]
+Words = Annotated[str, AfterValidator(_storable)]
+
+
+class Request(BaseModel):
+    """A body: unknown fields are refused, so that a typing mistake does not pass as a default."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Query(BaseModel):
+    """Parameters in the address or in headers: unknown ones are ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Settings(BaseModel):
+    """Settings whose further fields are the parameters of what they name; `shared.catalog` checks them."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+
+class Answer(BaseModel):
+    """A part of an answer."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+# --- Requests -----------------------------------------------------------------------------------------------------
+
+
+class KeyFrameSettings(Settings):
+    """How key frames are chosen: a strategy and its parameters (`GET /strategies`)."""
+
+    strategy: str | None = None
+
+
+class ClusteringSettings(Settings):
+    """How key frames are grouped: an algorithm and its parameters (`GET /algorithms`)."""
+
+    algorithm: str | None = None
+
+
+Videos = Annotated[list[str], Field(min_length=1, json_schema_extra={"maxItems": MAX_URLS})]
+ModelNames = Annotated[list[Words], Field(min_length=1, max_length=100)]
+
+
+class JobRequest(Request):
+    """A list of video URLs (`https://…`, or `upload:<id>`), and what to do with them."""
+
+    videos: Videos
+    name: Annotated[Words, Field(max_length=200)] = ""
+    models: ModelNames | None = None
+    key_frames: KeyFrameSettings = KeyFrameSettings()
+    clustering: ClusteringSettings = ClusteringSettings()
+
+
+class SourcesRequest(Request):
+    """Further video URLs of a job."""
+
+    videos: Videos
+
+
+class ModelsRequest(Request):
+    """Further models of a job."""
+
+    models: ModelNames
+
+
+class ClusteringRequest(ClusteringSettings):
+    """Another clustering of a job. `model` may be left out when the job has one."""
+
+    model: str | None = None
+
+
+class SearchRequest(Request):
+    """What is to be similar to what. One of `key_frame_id` and `query_id`; a picture is sent as a form.
+
+    jobs: all of them when left out. model: when left out, one that the jobs use.
+    """
+
+    key_frame_id: Id | None = None
+    query_id: Id | None = None
+    jobs: Annotated[list[Id], BeforeValidator(_split), Field(max_length=MAX_JOBS_OF_A_SEARCH)] | None = None
+    model: Words | None = None
+    limit: Annotated[int, Field(ge=1, le=MAX_LIMIT)] = DEFAULT_LIMIT
+
+
+class Paging(Query):
+    """Which part of a list. `cursor` is the `next_cursor` of the page before."""
+
+    limit: Annotated[int, Field(ge=1, le=MAX_LIMIT)] = DEFAULT_LIMIT
+    cursor: str | None = None
+
+
+class JobsPaging(Paging):
+    state: JobState | None = None
+
+
+class SourcesPaging(Paging):
+    state: TaskState | None = None
+
+
+class ClustersPaging(Paging):
+    order: Literal["label", "size"] = "label"
+
+
+class ImageSize(Query):
+    size: Literal["full", "small"] = "full"
+
+
+class SearchPolling(Query):
+    """`jobs`: ids with commas between them."""
+
+    jobs: Annotated[str, Field(max_length=37 * MAX_JOBS_OF_A_SEARCH)] | None = None
+    limit: Annotated[int, Field(ge=1, le=MAX_LIMIT)] = DEFAULT_LIMIT
+
+
+class UploadName(Query):
+    file_name: Annotated[Words, Field(max_length=1000)] = ""
+
+
+class IdempotencyHeaders(Query):
+    """A name for this request: sent again within 24 hours with the same body, it is answered as the first time."""
+
+    idempotency_key: Annotated[str, Field(pattern=r"^[!-~]{1,255}$")] | None = None
+
+
+class IfNoneMatchHeaders(Query):
+    if_none_match: str | None = None
+
+
+# --- Answers ------------------------------------------------------------------------------------------------------
+
+Links = dict[str, str]
+#: A part, 0 to 1, of frames that were left out.
+Reduction = Annotated[float, Field(description="1 - key frames / frames")] | None
+
+
+class Problem(Answer):
+    """What went wrong (RFC 9457)."""
+
+    class FieldProblem(Answer):
+        field: str
+        message: str
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    errors: list[FieldProblem]
+    request_id: str
+
+
+class Failure(Answer):
+    """Why something failed: a word for programs, a sentence for people."""
+
+    kind: str
+    message: str
+
+
+class StageProgress(Answer):
+    """Tasks of one stage, by state."""
+
+    queued: int = 0
+    running: int = 0
+    succeeded: int = 0
+    failed: int = 0
+    cancelled: int = 0
+    total: int = 0
+
+
+class Progress(Answer):
+    keyframes: StageProgress
+    embedding: StageProgress
+    clustering: StageProgress
+
+
+class Job(Answer):
+    """What a person submitted, and how far it is. `frames` are those that were read."""
+
+    id: Id
+    name: str
+    state: JobState
+    round: int
+    models: list[str]
+    key_frames: dict[str, Any]
+    clustering: dict[str, Any]
+    created_at: Time
+    started_at: Time | None
+    finished_at: Time | None
+    progress: Progress
+    sources: int
+    videos: int
+    frames: int
+    key_frames_count: int
+    reduction: Reduction
+    eta_s: float | None
+    links: Links
+
+
+class AcceptedJob(Job):
+    """A job that was submitted or grew; `repeated_urls` were named more than once and became one source."""
+
+    repeated_urls: list[str]
+
+
+class JobList(Answer):
+    jobs: list[Job]
+    next_cursor: str | None
+
+
+class Video(Answer):
+    """The content behind a source. Sizes are as displayed; `average_rate_hz` is None where the file does not say."""
+
+    id: Id
+    sha256: str
+    size_bytes: int
+    duration_s: float
+    frames: int
+    width_px: int | None
+    height_px: int | None
+    container: str | None
+    codec: str | None
+    average_rate_hz: float | None
+    shots: int
+    damaged_packets: int
+
+
+class Source(Answer):
+    """One submitted URL, and what came of it. A queued source with an error is going to be tried again."""
+
+    id: Id
+    position: int
+    url: str
+    state: TaskState
+    attempts: int
+    error: Failure | None
+    title: str | None
+    video: Video | None
+    key_frames: int | None
+    reduction: Reduction
+
+
+class SourceList(Answer):
+    sources: list[Source]
+    next_cursor: str | None
+
+
+class Clustering(Answer):
+    """One run of one algorithm over one model's vectors. The result is null until it succeeded."""
+
+    id: Id
+    job_id: Id
+    round: int
+    model: str
+    settings: dict[str, Any]
+    asked: bool
+    state: TaskState
+    error: Failure | None
+    created_at: Time
+    finished_at: Time | None
+    key_frames: int | None
+    complete: bool | None
+    n_clusters_asked: int | str | None
+    n_clusters_used: int | None
+    seed: int | None
+    inertia: float | None
+    silhouette: float | None
+    noise: int | None
+    sizes: list[int]
+    evidence: list[dict[str, Any]] | None
+    notes: list[str]
+    links: Links
+
+
+class ClusteringList(Answer):
+    clusterings: list[Clustering]
+    next_cursor: str | None
+
+
+class Shot(Answer):
+    index: int
+    start_s: float
+    end_s: float
+
+
+class SourceOfKeyFrame(Answer):
+    """Where a key frame was seen. `link` opens the source at that second, where it has a way to."""
+
+    job_id: Id
+    url: str
+    title: str | None
+    link: str | None
+
+
+class KeyFrame(Answer):
+    """The frame that stands for a shot or a part of it. `repeats`: when it was seen again, nearly the same."""
+
+    id: Id
+    video_id: Id
+    frame_index: int
+    time_s: float
+    shot: Shot
+    width_px: int
+    height_px: int
+    repeats: list[list[float]]
+    image: str
+    small_image: str
+    sources: list[SourceOfKeyFrame]
+
+
+class KeyFrameAt(KeyFrame):
+    """A key frame at a distance; null for noise, which has no centroid."""
+
+    distance: float | None
+
+
+class KeyFrameList(Answer):
+    key_frames: list[KeyFrameAt]
+    next_cursor: str | None
+
+
+class Cluster(Answer):
+    """A group of a clustering. `video_share`: the part of the clustering's videos that it touches."""
+
+    id: Id
+    clustering_id: Id
+    label: int
+    size: int
+    videos: int
+    video_share: float
+    mean_distance: float | None
+    medoid: KeyFrame | None
+    nearest: list[KeyFrameAt]
+    links: Links
+
+
+class ClusterList(Answer):
+    clusters: list[Cluster]
+    next_cursor: str | None
+
+
+class ModelEntry(Answer):
+    """An embedding model. `available`: null while nobody has tried; `problem` says why not."""
+
+    name: str
+    title: str
+    dimension: int | None
+    available: bool | None
+    problem: str | None
+    fingerprint: str | None
+
+
+class ModelEntries(Answer):
+    models: list[ModelEntry]
+
+
+class ParameterEntry(Answer):
+    name: str
+    type: str
+    default: Any
+
+
+class Entry(Answer):
+    name: str
+    title: str
+    parameters: list[ParameterEntry]
+
+
+class AlgorithmEntries(Answer):
+    algorithms: list[Entry]
+
+
+class StrategyEntries(Answer):
+    strategies: list[Entry]
+
+
+class SearchQuery(Answer):
+    """What was searched with: the id of a key frame or of a picture that was sent."""
+
+    key_frame_id: Id | None
+    query_id: Id | None
+
+
+class SearchResults(Answer):
+    """Key frames by cosine distance, nearest first."""
+
+    query: SearchQuery
+    model: str
+    results: list[KeyFrameAt]
+
+
+class PendingSearch(Answer):
+    """The picture has no vector yet: ask again at `Location`."""
+
+    query: SearchQuery
+    model: str
+    links: Links
+
+
+class Upload(Answer):
+    """A file that was taken in; `url` goes into `videos`."""
+
+    id: Id
+    url: str
+    size_bytes: int
+    sha256: str
+    file_name: str
+
+
+class Health(Answer):
+    status: Literal["ok"]
