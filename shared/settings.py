@@ -61,7 +61,6 @@ class Settings:
     # Workers
     keyframes_processes: int = 2
     device: str = "auto"  # auto, cpu, cuda, cuda:1
-    threads: int = 0  # arithmetic threads of a worker process; 0 leaves it to the libraries
 
     # API
     api_host: str = "127.0.0.1"
