@@ -71,7 +71,7 @@ def _torchvision_weights(name: str) -> WeightsEnum | None:
         return None
     try:
         weights: WeightsEnum = torchvision.models.get_weight(name)
-    except ValueError:
+    except (ValueError, KeyError):
         return None
     return weights
 

@@ -56,7 +56,7 @@ class TorchEmbedder:
         on_gpu = self._device.type == "cuda"
         self.batch_size = GPU_BATCH_SIZE if on_gpu else cpu_batch_size
         self.fingerprint = fingerprint
-        self._half = torch.bfloat16 if on_gpu and torch.cuda.is_bf16_supported() else torch.float16
+        self._half = torch.bfloat16 if on_gpu and torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
         self._prepare = prepare
         self._forward = forward
         network.requires_grad_(False).eval().to(self._device)
