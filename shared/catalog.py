@@ -101,8 +101,9 @@ class Model:
         """A sentence when the weights are known to be missing, else None (there, or perhaps on the hub)."""
         if not self.weights:
             return None
-        folder = weights_dir or Path()
-        if any((folder / name).exists() for name in self.weights):
+        if any(
+            Path(weights_dir or "/", name).exists() for name in self.weights if weights_dir or Path(name).is_absolute()
+        ):
             return None
         if hub and self.hub:
             return None

@@ -14,7 +14,7 @@ DATA_DIR_VARIABLE = "REELMAP_DATA_DIR"
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    # Before any library reads it: where cores are shared, threads that wait for each other make clustering many times slower.
+    # Before any library reads it: on shared cores, threads that wait for each other make clustering many times slower.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     config.addinivalue_line("markers", "allow_errors: this test may log at ERROR; without it, that fails the test")
 
