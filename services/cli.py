@@ -7,34 +7,17 @@ from typing import Any
 
 import click
 
-from services.client import ApiError
 from services.command_line import found, jobs, server, stages
-from shared.catalog import BadParameter, UnknownName
-from shared.errors import ReelmapError
-from shared.settings import SettingError
+from services.command_line.failures import told_to_people
 
 
 class Commands(click.Group):
-    """The commands, with the ways they can fail turned into one line and an exit code.
-
-    2: the command, its parameters or the settings are wrong; 1: the work failed.
-    """
+    """The commands, whose failures are told in one line."""
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command that was named."""
-        try:
+        with told_to_people():
             return super().invoke(ctx)
-        except (UnknownName, BadParameter, SettingError) as error:
-            raise click.UsageError(str(error)) from error
-        except ReelmapError as error:
-            raise click.ClickException(error.message) from error
-        except ApiError as error:
-            raise click.ClickException(str(error)) from error
-        except BrokenPipeError:
-            raise  # the reader of our output had enough; click ends quietly
-        except OSError as error:
-            where = f" ({error.filename})" if error.filename else ""
-            raise click.ClickException(f"{error.strerror or error}{where}") from error
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -44,6 +27,8 @@ def commands() -> None:
 
     `reelmap up` starts it on this machine; the other commands talk to it, and keyframes, embed and cluster work on
     files by themselves.
+
+    Exit codes: 0 done, 1 the work failed, 2 the command or a setting is wrong.
     """
 
 

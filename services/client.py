@@ -159,7 +159,7 @@ class Client:
             response = self._request("POST", "/search", json=fields)
         else:
             files = {"picture": (picture.name, picture.read_bytes())}
-            response = self._request("POST", "/search", data=fields, files=files)
+            response = self._request("POST", "/search", data={**fields, "jobs": ",".join(jobs)}, files=files)
         give_up_at = time.monotonic() + SEARCH_TIMEOUT_S
         while response.status_code == requests.codes.accepted:
             if time.monotonic() > give_up_at:

@@ -196,12 +196,12 @@ def summary(client: Client, job: Json) -> Iterable[str]:
 
 def show_sources(found: Iterable[Json]) -> None:
     """A table of sources and what came of them."""
-    rows = table("source", "state", "tries", "key frames", "what", right=("tries", "key frames"))
+    rows = table("source", "state", "tries", "key frames", "reason", right=("tries", "key frames"))
     for source in found:
         error = source["error"]
-        what = f"{error['kind']}: {error['message']}" if error else source["title"] or ""
         key_frames = "" if source["key_frames"] is None else str(source["key_frames"])
-        rows.add_row(source["url"], source["state"], str(source["attempts"]), key_frames, what)
+        name = source["title"] or source["url"]
+        rows.add_row(name, source["state"], str(source["attempts"]), key_frames, error["message"] if error else "")
     results().print(rows, markup=False)
 
 

@@ -15,9 +15,9 @@ import click
     show_default=True,
     help="Where the data stay between runs.",
 )
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address of the page; 0.0.0.0 lets others in.")
-@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 takes any free one.")
-def up(folder: Path, host: str, port: int) -> None:
+@click.option("--host", help="Address of the page; 0.0.0.0 lets others in.  [default: 127.0.0.1]")
+@click.option("--port", type=click.IntRange(0, 65535), help="Port of the page; 0 takes a free one.  [default: 8000]")
+def up(folder: Path, host: str | None, port: int | None) -> None:
     """Start everything on this machine and stay until Ctrl-C; a later start goes on where this one ended."""
     from services.local.up import run
 

@@ -1,0 +1,193 @@
+"""`make demo`: a whole Reelmap in a folder of its own takes one job from videos to a page of clusters, and ends."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import signal
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import click
+import numpy as np
+
+from services.client import Client, Json
+from services.clustering.quality import agreement
+from services.command_line.failures import told_to_people
+from services.command_line.found import show_clustering
+from services.command_line.inputs import describe_skipped, find_inputs, upload_files
+from services.command_line.jobs import show_sources
+from services.command_line.options import NClusters, given
+from services.command_line.output import percent, remarks, results
+from services.command_line.progress import show_progress
+from services.local.corpus import PHOTOS, Corpus, load_corpus, make_corpus, truth_at
+from services.local.lock import FolderLock
+from services.local.page import ModelResult, write_page
+from services.local.supervisor import Supervisor
+from services.local.up import free_port, make_supervisor, page_url, wait_until_ready
+from services.local.usable_models import choose_models
+from shared import catalog
+from shared.errors import ErrorKind, PermanentError
+from shared.settings import Settings, load_settings
+
+#: The two models of the post when their weights can be had, and one that needs none.
+MODELS = (*catalog.DEFAULT_MODELS, "hog_color")
+#: In every folder that a demo has made, so that none is wiped that holds something else.
+MARK = ".reelmap-demo"
+HOST = "127.0.0.1"
+
+say = remarks().print
+
+
+@click.command()
+@click.argument("videos", nargs=-1, metavar="[URL|FILE|FOLDER]...")
+@click.option("--models", help=f"Names with spaces or commas between.  [default: {' '.join(MODELS)}, where usable]")
+@click.option("--n-clusters", type=NClusters(), help="How many clusters.")
+@click.option(
+    "--folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("build/demo"),
+    show_default=True,
+    help="Where everything goes; a demo that was there before is wiped.",
+)
+def main(videos: Sequence[str], models: str | None, n_clusters: int | str | None, folder: Path) -> None:
+    """Show what Reelmap does, on VIDEOS or else on a small corpus whose truth is known."""
+    # An orderly end of everything that was started, also when it is asked for from outside.
+    signal.signal(signal.SIGTERM, lambda number, _: exit(128 + number))
+    with told_to_people():
+        run(videos, models, n_clusters, folder)
+
+
+def run(videos: Sequence[str], models: str | None, n_clusters: int | str | None, folder: Path) -> None:
+    """Run the demo. Raises PermanentError when it did not end with clusters."""
+    started_at = time.monotonic()
+    settings = load_settings()
+    inputs = find_inputs(videos)
+    if inputs.skipped:
+        say(describe_skipped(inputs.skipped), markup=False)
+    chosen = usable_models(models, settings)
+    wipe(folder)
+
+    corpus: Corpus = {}
+    named: Sequence[str | Path] = inputs.videos
+    if not videos:
+        say("Making a corpus of short clips over the photographs of scikit-image and scikit-learn …")
+        named = make_corpus(folder / "corpus")
+        corpus = load_corpus(folder / "corpus")
+        n_clusters = n_clusters or len(PHOTOS)
+    if not named:
+        raise PermanentError(ErrorKind.NO_VECTORS, f"There is no video in {', '.join(videos)}.")
+
+    port = free_port(HOST, 0)
+    settings = replace(settings, api_host=HOST, api_port=port)
+    say("Starting Postgres, Redis, the workers, the dispatcher and the API …")
+    with make_supervisor(settings, folder / "data", say=say, durable=False) as supervisor:
+        supervisor.start()
+        if not wait_until_ready(page_url(HOST, port), supervisor.watch):
+            raise PermanentError(
+                ErrorKind.STORE_UNAVAILABLE, f"The API did not become ready; see {folder / 'data' / 'logs' / 'api.log'}"
+            )
+        client = Client(page_url(HOST, port))
+        job = client.submit(
+            upload_files(named, client, remarks()),
+            name="" if videos else "The demo's corpus",
+            models=list(chosen),
+            clustering=given(n_clusters=n_clusters),
+        )
+        job = show_progress(_watched(client.follow(job["id"]), supervisor), remarks())
+        failed = list(client.sources(job["id"], "failed"))
+        found = model_results(client, job, corpus)
+        page = write_page(folder, job, found, failed, client.picture)
+    report(job, found, failed)
+    if not found:
+        raise PermanentError(
+            ErrorKind.NO_VECTORS, f"The job ended {job['state']} without a clustering; logs: {folder / 'data' / 'logs'}"
+        )
+    say(f"Took {time.monotonic() - started_at:.0f} s. Everything is stopped again.")
+    results().print(f"Look at it: {page.absolute().as_uri()}", markup=False, soft_wrap=True)
+
+
+def usable_models(names: str | None, settings: Settings) -> Sequence[str]:
+    """The models that a person named; else those of `MODELS` that can be used, saying what is left out."""
+    known = catalog.models(settings.own_models)
+    if names is not None:
+        return [catalog.known("model", name, known).name for name in re.split(r"[,\s]+", names.strip())]
+    choice = choose_models([known[name] for name in MODELS], settings.weights_dir, use_hub=settings.hub)
+    for sentence in choice.left_out:
+        say(sentence, markup=False)
+    say(f"Models: {', '.join(choice.usable)}")
+    return choice.usable
+
+
+def wipe(folder: Path) -> None:
+    """Make the folder empty. Raises PermanentError when another demo runs in it, or it was not made by a demo."""
+    if folder.exists() and any(folder.iterdir()):
+        if not (folder / MARK).exists():
+            raise PermanentError(
+                ErrorKind.STORE_UNAVAILABLE, f"{folder} holds something else than a demo; name another with --folder."
+            )
+        if (folder / "data").exists():
+            FolderLock(folder / "data", "another demo").close()
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / MARK).touch()
+
+
+def model_results(client: Client, job: Json, corpus: Corpus) -> list[ModelResult]:
+    """Each model's newest clustering that succeeded, in the order of the job's models."""
+    newest: dict[str, Json] = {}
+    for clustering in client.clusterings(job["id"]):
+        if clustering["state"] == "succeeded":
+            newest.setdefault(clustering["model"], clustering)
+    return [_model_result(client, newest[model], corpus) for model in job["models"] if model in newest]
+
+
+def _model_result(client: Client, clustering: Json, corpus: Corpus) -> ModelResult:
+    clusters = list(client.clusters(clustering["id"]))
+    if not corpus:
+        return ModelResult(clustering, clusters, {}, None)
+    truths = {
+        cluster["label"]: [
+            truth_at(corpus, key_frame["sources"][0]["title"], key_frame["time_s"])
+            for key_frame in client.cluster_key_frames(cluster["id"])
+        ]
+        for cluster in clusters
+    }
+    labels = np.repeat(list(truths), [len(shown) for shown in truths.values()])
+    truth = [photo for shown in truths.values() for photo in shown]
+    names = {label: Counter(shown).most_common(1)[0][0] for label, shown in truths.items()}
+    return ModelResult(clustering, clusters, names, agreement(labels, truth))
+
+
+def report(job: Json, found: Sequence[ModelResult], failed: Sequence[Json]) -> None:
+    """Print what was found, and what could not be read."""
+    console = results()
+    for result in found:
+        console.print()
+        show_clustering(result.clustering, result.clusters)
+        if result.agreement is not None:
+            console.print(
+                f"Against the truth ({len(PHOTOS)} photographs): purity {result.agreement.purity:.2f}, "
+                f"NMI {result.agreement.nmi:.2f}, adjusted Rand index {result.agreement.ari:.2f}"
+            )
+    if failed:
+        console.print(f"\nNot read: {len(failed)} of {job['sources']} sources")
+        show_sources(failed)
+    console.print(
+        f"\nThe job {job['state'].replace('_', ' ')}: {job['videos']} videos, {job['frames']} frames read, "
+        f"{job['key_frames_count']} key frames, reduction {percent(job['reduction'])}"
+    )
+
+
+def _watched(job_versions: Iterator[Json], supervisor: Supervisor) -> Iterator[Json]:
+    """The same, while the supervisor sees to it that everything still runs."""
+    for job in job_versions:
+        supervisor.watch()
+        yield job
+
+
+if __name__ == "__main__":
+    main()

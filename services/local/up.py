@@ -1,0 +1,138 @@
+"""`reelmap up`: which processes make a whole Reelmap on this machine, and with what settings they run."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import requests
+
+from services.local.supervisor import Child, Supervisor
+from shared.db import migrate
+from shared.errors import ErrorKind, PermanentError
+from shared.settings import Settings, load_settings
+
+#: What each process runs, in the order in which they are asked to stop: nothing new comes in while work is ended.
+PROCESSES = {
+    "api": ("services.api.server",),
+    "dispatcher": ("services.dispatcher.main",),
+    "keyframes": ("services.keyframes.worker",),
+    "embedding": ("services.embedding.worker", "--queue", "embedding"),
+    "query": ("services.embedding.worker", "--queue", "query"),
+    "clustering": ("services.clustering.worker",),
+}
+# One video is decoded by one core; beyond so many at a time disk and network are the limit.
+MAX_KEYFRAMES_PROCESSES = 8
+# Beside the grace that the settings give to running tasks.
+STOP_MARGIN_S = 5.0
+READY_TIMEOUT_S = 60.0
+
+
+def run(folder: Path, host: str | None, port: int | None, say: Callable[[str], None]) -> None:
+    """Run a whole Reelmap with its data in `folder` until SIGINT or SIGTERM.
+
+    host, port: None takes the settings'; port 0 takes any free one. say: prints one line for a person.
+    Raises PermanentError when the folder or the port is in use, or a server cannot start.
+    """
+    settings = load_settings()
+    host = settings.api_host if host is None else host
+    port = free_port(host, settings.api_port if port is None else port)
+    supervisor = make_supervisor(replace(settings, api_host=host, api_port=port), folder, say=say, durable=True)
+    page = page_url(host, port)
+    say(f"Starting Reelmap; its data are in {folder.absolute()}")
+
+    def say_ready() -> None:
+        if wait_until_ready(page, lambda: None):
+            say(f"Ready: {page} (Ctrl-C ends it)")
+        else:
+            say(f"The page {page} does not answer yet; see {folder.absolute() / 'logs' / 'api.log'}")
+
+    supervisor.run(say_ready)
+
+
+def make_supervisor(settings: Settings, folder: Path, *, say: Callable[[str], None], durable: bool) -> Supervisor:
+    """The servers and processes of one Reelmap in `folder`, not started yet. durable: survives a power cut."""
+    folder = folder.absolute()
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return Supervisor(
+        folder,
+        migrate=migrate,
+        children=lambda database_url, redis_url: children(embedded(settings, folder, database_url, redis_url)),
+        say=say,
+        durable=durable,
+    )
+
+
+def embedded(settings: Settings, folder: Path, database_url: str, redis_url: str) -> Settings:
+    """The person's settings with everything in one folder and the counts that fit this machine."""
+    blobs_folder, work_folder = folder / "blobs", folder / "work"
+    for made in (blobs_folder, work_folder):
+        made.mkdir(exist_ok=True)
+    is_chosen = settings.keyframes_processes != Settings.keyframes_processes
+    return replace(
+        settings,
+        database_url=database_url,
+        redis_url=redis_url,
+        blobs_folder=blobs_folder,
+        work_folder=work_folder,
+        keyframes_processes=settings.keyframes_processes if is_chosen else min(cores(), MAX_KEYFRAMES_PROCESSES),
+    )
+
+
+def children(settings: Settings) -> list[Child]:
+    """The processes of Reelmap, all with the same settings."""
+    return [
+        # -P: a folder named `services` where the person happens to stand is none of ours.
+        Child(
+            name,
+            (sys.executable, "-P", "-m", *arguments),
+            settings.to_environ(),
+            stop_timeout_s=settings.stop_grace_s + STOP_MARGIN_S,
+        )
+        for name, arguments in PROCESSES.items()
+    ]
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    if sys.platform == "linux":
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def free_port(host: str, port: int) -> int:
+    """The port if nobody has it, or any free one for 0. Raises PermanentError when it cannot be used."""
+    try:
+        with socket.create_server((host, port)) as probe:
+            return int(probe.getsockname()[1])
+    except OSError as error:
+        raise PermanentError(
+            ErrorKind.STORE_UNAVAILABLE,
+            f"Port {port} of {host} cannot be used ({error.strerror}). Choose another with --port, or 0 for any.",
+        ) from None
+
+
+def page_url(host: str, port: int) -> str:
+    """Where a browser on this machine finds the page."""
+    return f"http://{'127.0.0.1' if host in ('0.0.0.0', '') else host}:{port}"
+
+
+def wait_until_ready(page: str, between: Callable[[], None]) -> bool:
+    """Wait until the API says that it is ready, calling `between` a few times a second. Returns whether it did."""
+    give_up_at = time.monotonic() + READY_TIMEOUT_S
+    with requests.Session() as session:
+        session.trust_env = False
+        while time.monotonic() < give_up_at:
+            try:
+                if session.get(f"{page}/readyz", timeout=5).ok:
+                    return True
+            except requests.exceptions.ConnectionError:
+                pass
+            between()
+            time.sleep(0.2)
+    return False

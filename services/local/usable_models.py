@@ -1,0 +1,91 @@
+"""Which models can be used right now: their weights are in the weights folder, or their hub answers soon."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from services.embedding.weights import Hub, HuggingFace, TorchFile
+from shared.catalog import Model
+
+HUB_TIMEOUT_S = 5.0
+_TORCHVISION = "torchvision "
+
+
+@dataclass(frozen=True)
+class Choice:
+    """left_out: sentences, each saying which model, why, and what to do."""
+
+    usable: tuple[str, ...]
+    left_out: tuple[str, ...]
+
+
+def choose_models(models: Sequence[Model], weights_dir: Path | None, *, use_hub: bool) -> Choice:
+    """Sort models into usable ones and others, asking their hubs at the same time."""
+    usable, left_out = [], []
+    to_ask = [model for model in models if model.missing_weights(weights_dir, hub=False) is not None and model.hub]
+    answering = _hubs_that_answer(to_ask) if use_hub else set()
+    for model in models:
+        missing = model.missing_weights(weights_dir, hub=False)
+        if missing is None or model.name in answering:
+            usable.append(model.name)
+        elif model.hub is None:
+            left_out.append(missing)
+        else:
+            left_out.append(_left_out(model, weights_dir, use_hub=use_hub))
+    return Choice(tuple(usable), tuple(left_out))
+
+
+def _left_out(model: Model, weights_dir: Path | None, *, use_hub: bool) -> str:
+    hub = f"its hub did not answer within {HUB_TIMEOUT_S:.0f} s" if use_hub else "REELMAP_HUB switches the hub off"
+    where = f"its weights are not in {weights_dir}" if weights_dir else "REELMAP_WEIGHTS_DIR names no folder of weights"
+    return (
+        f"{model.name} is left out: {where}, and {hub}. On a machine with a network run "
+        f"`{_hub(model).command(model.weights[0])}`, put the result into a folder, and set REELMAP_WEIGHTS_DIR to it."
+    )
+
+
+def _hubs_that_answer(models: Sequence[Model]) -> set[str]:
+    """Names of the models whose hub answers in time. Threads, because looking a name up has no timeout of its own."""
+    answering: set[str] = set()
+
+    def ask(model: Model) -> None:
+        if _answers(_url(model)):
+            answering.add(model.name)
+
+    threads = [threading.Thread(target=ask, args=(model,), daemon=True) for model in models]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(HUB_TIMEOUT_S)
+    return set(answering)
+
+
+def _answers(url: str) -> bool:
+    import requests
+
+    try:
+        return requests.head(url, timeout=HUB_TIMEOUT_S, allow_redirects=True).ok
+    except requests.RequestException:
+        return False
+
+
+def _hub(model: Model) -> Hub:
+    assert model.hub is not None
+    if model.hub.startswith(_TORCHVISION):
+        return TorchFile(_url(model))
+    return HuggingFace(model.hub)
+
+
+def _url(model: Model) -> str:
+    """A small thing, or the weights' own address, that the hub has when it can deliver the model."""
+    assert model.hub is not None
+    if model.hub.startswith(_TORCHVISION):
+        from torchvision.models import get_weight
+
+        return str(get_weight(model.hub.removeprefix(_TORCHVISION)).url)
+    from huggingface_hub import hf_hub_url
+
+    return hf_hub_url(model.hub, "config.json")
