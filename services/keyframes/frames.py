@@ -147,7 +147,9 @@ class VideoReader:
         self._container = _open(self._path, self._limits)
         try:
             self._stream = _choose_stream(self._container, self._limits)
-            self._refuse_by_header()
+            self._refuse_if_too_large(self._stream.width, self._stream.height)
+            self._refuse_if_too_long(_header_duration_s(self._container, self._stream) or 0.0)
+            self._times_by_dts = self._container.format.name in CONTAINERS_WITHOUT_PTS
             self._clock = self._new_clock()
             frames = self._i_frames() if self._i_frames_only else self._all_frames()
             first = next(frames, None)
@@ -174,15 +176,13 @@ class VideoReader:
     def __iter__(self) -> Iterator[Frame]:
         return self._frames
 
-    def _refuse_by_header(self) -> None:
-        pixels = self._stream.width * self._stream.height
-        if pixels > self._limits.max_pixels:
+    def _refuse_if_too_large(self, width_px: int, height_px: int) -> None:
+        if width_px * height_px > self._limits.max_pixels:
             raise PermanentError(
                 ErrorKind.TOO_LARGE,
-                f"The video's frames are {self._stream.width} × {self._stream.height} pixels, and at most "
-                f"{self._limits.max_pixels:,} pixels are allowed. Send a smaller version.",
+                f"The video's frames are {width_px} × {height_px} pixels, and at most {self._limits.max_pixels:,} "
+                "pixels are allowed. Send a smaller version.",
             )
-        self._refuse_if_too_long(_header_duration_s(self._container, self._stream) or 0.0)
 
     def _refuse_if_too_long(self, duration_s: float) -> None:
         if duration_s > self._limits.max_duration_s:
@@ -196,21 +196,7 @@ class VideoReader:
         rate_hz = self._stream.guessed_rate or self._stream.average_rate or DEFAULT_RATE_HZ
         start_ticks = None if self._times_by_dts else self._stream.start_time
         may_jump = bool(self._container.format.flags & AVFMT_TS_DISCONT)
-        return StreamClock(self._time_base, start_ticks, 1 / rate_hz, may_jump)
-
-    @property
-    def _time_base(self) -> Fraction:
-        return self._stream.time_base or 1 / DEFAULT_RATE_HZ
-
-    @property
-    def _times_by_dts(self) -> bool:
-        return self._container.format.name in CONTAINERS_WITHOUT_PTS
-
-    def _frame_end_s(self, time_s: Fraction, duration_ticks: int | None) -> Fraction:
-        # An AVI's ticks are fields as often as frames, so only its rate tells how long a frame lasts.
-        if duration_ticks and not self._times_by_dts:
-            return time_s + duration_ticks * self._time_base
-        return time_s + self._clock.frame_s
+        return StreamClock(self._stream.time_base or 1 / DEFAULT_RATE_HZ, start_ticks, 1 / rate_hz, may_jump)
 
     def _count(self, ticks: int | None, duration_ticks: int | None) -> tuple[int, float, float]:
         """Count the next frame in presentation order; return its index, time and end."""
@@ -221,8 +207,8 @@ class VideoReader:
             )
         index = self.frames_read
         self.frames_read += 1
-        exact_s = self._clock.read(ticks)
-        time_s, end_s = float(exact_s), float(self._frame_end_s(exact_s, duration_ticks))
+        # An AVI's ticks are fields as often as frames, so only its rate tells how long a frame lasts.
+        time_s, end_s = self._clock.read(ticks, None if self._times_by_dts else duration_ticks)
         self._refuse_if_too_long(time_s)
         self.end_s = max(self.end_s, end_s)
         return index, time_s, end_s
@@ -290,10 +276,13 @@ class VideoReader:
 
     def _decode(self, packet: Packet[VideoStream] | None) -> list[VideoFrame]:
         try:
-            return self._stream.decode(packet)
+            pictures = self._stream.decode(packet)
         except FFmpegError:
             self.damaged_packets += 1
             return []
+        for picture in pictures:
+            self._refuse_if_too_large(picture.width, picture.height)
+        return pictures
 
 
 def rgb(frame: Frame, facts: VideoFacts, max_px: int) -> NDArray[np.uint8]:
@@ -380,7 +369,7 @@ def _open(path: Path, limits: DecodeLimits) -> InputContainer:
             options={
                 "protocol_whitelist": "file",
                 "format_whitelist": CONTAINERS,
-                "max_pixels": str(limits.max_pixels),
+                **_pixel_limit(limits),
                 "threads": "1",
             },
             metadata_errors="ignore",
@@ -391,6 +380,11 @@ def _open(path: Path, limits: DecodeLimits) -> InputContainer:
         container.close()
         raise _not_a_video()
     return container
+
+
+def _pixel_limit(limits: DecodeLimits) -> dict[str, str]:
+    # FFmpeg counts the padding of its buffers too. The reader refuses exactly; this bounds what is allocated before.
+    return {"max_pixels": str(2 * limits.max_pixels)}
 
 
 def _not_opened(path: Path) -> PermanentError:
@@ -442,6 +436,7 @@ def _choose_stream(container: InputContainer, limits: DecodeLimits) -> VideoStre
             other.discard = Discard.all
     stream.codec_context.thread_type = ThreadType.NONE
     stream.codec_context.thread_count = 1
+    stream.codec_context.options = _pixel_limit(limits)  # pictures can grow within a stream
     return stream
 
 

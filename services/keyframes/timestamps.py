@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from fractions import Fraction
 
 # FFmpeg's own tools call a step of more than this a break in the clock, not a pause (`-dts_delta_threshold`).
@@ -16,33 +17,40 @@ class StreamClock:
     """Turns the timestamps of one stream, in presentation order, into strictly increasing seconds.
 
     time_base: seconds per tick. start_ticks: the stream's declared start, or None to start at the first frame.
-    frame_s: the nominal duration of a frame, used where a timestamp is missing.
+    frame_s: the nominal duration of a frame, used where a timestamp or a duration is missing.
     may_jump: whether the container's clock can be set anew within the file (MPEG-TS, MPEG-PS).
     """
 
     def __init__(self, time_base: Fraction, start_ticks: int | None, frame_s: Fraction, may_jump: bool) -> None:
-        self.time_base = time_base
-        self.frame_s = frame_s
+        self._time_base = time_base
         self._start_ticks = start_ticks
-        self._may_jump = may_jump
-        self._offset_s = Fraction(0)
-        self._last_s: Fraction | None = None
+        self._frame_ticks = frame_s / time_base
+        self._slip_ticks = SLIP_S / time_base
+        self._longest_slip_ticks = math.ceil(MAX_SLIP_S / time_base)
+        self._longest_step_ticks = math.ceil(MAX_STEP_S / time_base) if may_jump else math.inf
+        # Positions count ticks from the stream's start: whole ones, so that the common case is fast, until repaired.
+        self._offset: int | Fraction = 0
+        self._last: int | Fraction | None = None
 
-    def read(self, ticks: int | None) -> Fraction:
-        """Return the time in seconds of the next frame, whose timestamp is `ticks` (None: it has none)."""
-        last_s = self._last_s
+    def read(self, ticks: int | None, duration_ticks: int | None) -> tuple[float, float]:
+        """Return when the next frame begins and ends, in seconds. None or 0: the stream does not say."""
+        position = self._position(ticks)
+        self._last = position
+        return self._seconds(position), self._seconds(position + (duration_ticks or self._frame_ticks))
+
+    def _position(self, ticks: int | None) -> int | Fraction:
+        last = self._last
         if ticks is None:
-            time_s = Fraction(0) if last_s is None else last_s + self.frame_s
-        else:
-            if self._start_ticks is None or (last_s is None and ticks < self._start_ticks):
-                self._start_ticks = ticks
-            time_s = (ticks - self._start_ticks) * self.time_base + self._offset_s
-            if last_s is not None:
-                step_s = time_s - last_s
-                if step_s < -MAX_SLIP_S or (self._may_jump and step_s > MAX_STEP_S):
-                    self._offset_s += last_s + self.frame_s - time_s
-                    time_s = last_s + self.frame_s
-                elif step_s <= 0:
-                    time_s = last_s + SLIP_S
-        self._last_s = time_s
-        return time_s
+            return 0 if last is None else last + self._frame_ticks
+        if self._start_ticks is None or (last is None and ticks < self._start_ticks):
+            self._start_ticks = ticks
+        position = ticks - self._start_ticks + self._offset
+        if last is None or 0 < position - last <= self._longest_step_ticks:
+            return position
+        if last - self._longest_slip_ticks <= position <= last:
+            return last + self._slip_ticks
+        self._offset += last + self._frame_ticks - position
+        return last + self._frame_ticks
+
+    def _seconds(self, position: int | Fraction) -> float:
+        return float(position * self._time_base.numerator / self._time_base.denominator)

@@ -417,6 +417,21 @@ def test_the_duration_limit_holds_where_the_header_is_silent(write_video, number
     assert refusal(path, max_duration_s=1.0).kind is ErrorKind.TOO_LONG
 
 
+def test_pictures_may_grow_within_a_stream_up_to_the_limit(write_video, texture_of, tmp_path) -> None:
+    small, large = (
+        write_video((texture_of(1, *size) for _ in range(10)), f"{size[0]}.h264", container="h264", options={"bf": "0"})
+        for size in ((160, 96), (176, 96))
+    )
+    path = tmp_path / "growing.h264"
+    path.write_bytes(small.read_bytes() + large.read_bytes())
+
+    reader, frames = read(path)
+    sizes = [rgb(frame, reader.facts, 960).shape[:2] for frame in frames]
+
+    assert sizes == [(96, 160)] * 10 + [(96, 176)] * 10
+    assert refusal(path, max_pixels=160 * 96).kind is ErrorKind.TOO_LARGE
+
+
 def test_a_reader_that_was_left_gives_no_more_frames(write_video, numbered_pictures) -> None:
     with VideoReader(write_video(numbered_pictures(5))) as reader:
         next(iter(reader))
