@@ -66,6 +66,7 @@ class EmbeddedPostgres:
         self._folder = folder.absolute()
         self._data = self._folder / "data"
         self._log = log or self._folder / "postgres.log"
+        self._already_said_bytes = 0  # of the log, before the current start
         self._guard = guard
         self._durable = durable
         self._identity = _identity()
@@ -85,17 +86,16 @@ class EmbeddedPostgres:
         """
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._log.touch()
+        self._already_said_bytes = self._log.stat().st_size
         # The server inherits the lock, so it is free only when the last process of an earlier server is gone.
+        is_restart = self._runtime is not None
         with FolderLock(self._folder, "Postgres", wait_s=STOP_TIMEOUT_S) as lock:
-            self._check_version()
-            runtime = self._runtime or self._make_runtime()
-            binaries = self._binaries(runtime)
-            if not self._data.exists():
-                self._initdb(binaries, lock.fd)
-            # Whoever it names, it is no server of this folder: we hold the lock. Left in place, Postgres would refuse
-            # to start once the number has been given to some other process of this user.
-            (self._data / "postmaster.pid").unlink(missing_ok=True)
-            self._serve(binaries, runtime, lock.fd)
+            try:
+                self._start(lock.fd)
+            except Exception:
+                if not is_restart:
+                    self.stop()
+                raise
         return self.url()
 
     def stop(self) -> None:
@@ -135,6 +135,18 @@ class EmbeddedPostgres:
                 yield cursor
         finally:
             connection.close()
+
+    def _start(self, lock_fd: int) -> None:
+        self._check_version()
+        runtime = self._runtime or self._make_runtime()
+        binaries = self._binaries(runtime)
+        if not self._data.exists():
+            self._initdb(binaries, lock_fd)
+        # Whoever it names, it is no server of ours: we hold the lock. Left in place, Postgres would refuse to start
+        # once the number has been given to some other process of this user. (Should somebody have started another
+        # server on these data by hand, its shared memory block makes ours end at once.)
+        (self._data / "postmaster.pid").unlink(missing_ok=True)
+        self._serve(binaries, runtime, lock_fd)
 
     def _check_version(self) -> None:
         with contextlib.suppress(FileNotFoundError):
@@ -251,9 +263,13 @@ class EmbeddedPostgres:
         return str(data) if self._identity.user_id is None else "/proc/self/cwd"
 
     def _start_error(self, what: str) -> PermanentError:
-        tail = " | ".join(self._log.read_text(errors="replace").splitlines()[-4:])
-        kind = ErrorKind.DISK_FULL if "No space left on device" in tail else ErrorKind.STORE_UNAVAILABLE
-        return PermanentError(kind, f"Postgres in {self._folder} {what}. The end of {self._log} says: {tail}")
+        said = self._log.read_bytes()[self._already_said_bytes :].decode(errors="replace").splitlines()
+        is_full = any("No space left on device" in line for line in said)
+        return PermanentError(
+            ErrorKind.DISK_FULL if is_full else ErrorKind.STORE_UNAVAILABLE,
+            f"Postgres in {self._folder} {what}{', for the disk is full' if is_full else ''}. "
+            f"The end of {self._log} says: {' | '.join(said[-4:])}",
+        )
 
 
 def _identity() -> _Identity:

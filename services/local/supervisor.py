@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -16,7 +17,7 @@ from services.local.guard import Guard
 from services.local.lock import FolderLock
 from services.local.postgres import EmbeddedPostgres
 from services.local.redis import EmbeddedRedis
-from shared.errors import ReelmapError
+from shared.errors import ErrorKind, PermanentError, ReelmapError
 
 WATCH_INTERVAL_S = 0.2
 FIRST_RESTART_DELAY_S = 1.0
@@ -131,7 +132,7 @@ class Supervisor:
             elif kept.restart_at is not None and time.monotonic() >= kept.restart_at:
                 try:
                     self._start(kept)
-                except (ReelmapError, OSError) as error:
+                except ReelmapError as error:
                     self._plan_restart(kept, f"could not be started: {error}")
 
     def stop(self) -> None:
@@ -185,7 +186,11 @@ class Supervisor:
 
     def _start(self, kept: _Kept) -> None:
         _rotate(kept.log)
-        kept.process = kept.start()
+        try:
+            kept.process = kept.start()
+        except OSError as error:
+            kind = ErrorKind.DISK_FULL if error.errno == errno.ENOSPC else ErrorKind.INTERNAL
+            raise PermanentError(kind, f"{kept.name} could not be started in {self._folder}: {error}") from error
         kept.started_at = time.monotonic()
         kept.restart_at = None
 

@@ -141,3 +141,12 @@ def test_as_root_the_data_may_lie_where_the_unprivileged_user_cannot_go(guard, t
     assert stat.S_IMODE(folder.parent.stat().st_mode) == 0o700
     assert time.monotonic() - started_at < 20
     server.stop()
+
+
+def test_a_start_that_failed_leaves_no_socket_folder(server, tmp_path):
+    server.start()
+    server.stop()
+    (tmp_path / "postgres/data/postgresql.conf").write_text("no_such_setting = 1\n")
+    with pytest.raises(PermanentError):
+        server.start()
+    assert not (tmp_path / "postgres/run").is_symlink()
