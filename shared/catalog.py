@@ -212,7 +212,7 @@ def clustering_settings(given: Mapping[str, Any]) -> dict[str, Any]:
     common = {**COMMON_CLUSTERING, **{name: value for name, value in given.items() if name in COMMON_CLUSTERING}}
     name = common["algorithm"]
     known("clustering algorithm", name, algorithms())
-    if common["scaling"] not in SCALINGS:
+    if not isinstance(common["scaling"], str) or common["scaling"] not in SCALINGS:
         raise BadParameter("scaling", f"scaling is {common['scaling']!r}; one of {', '.join(SCALINGS)}")
     for field, least in (("seed", 0), ("pca_dimensions", 1)):
         value = common[field]

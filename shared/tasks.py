@@ -240,7 +240,8 @@ def claim_more(connection: Connection, like: Claim, *, key_frames: int, owner: s
 
 
 def _start_jobs(connection: Connection, claims: Sequence[Claim]) -> None:
-    for job_id in sorted({claim.job_id for claim in claims if claim.job_id}):
+    # Not for clusterings: a job that is still queued can only have such as a person asked for.
+    for job_id in sorted({claim.job_id for claim in claims if claim.job_id and claim.queue != Queue.CLUSTERING}):
         connection.execute(
             text("UPDATE jobs SET state = 'running', started_at = now() WHERE id = :job AND state = 'queued'"),
             {"job": job_id},

@@ -84,10 +84,12 @@ def create_app(settings: Settings) -> APIFlask:
 
 
 def _register_blueprints(app: APIFlask) -> None:
-    from services.api.blueprints import catalog, health, jobs, uploads
+    from services.api.blueprints import catalog, clusterings, health, jobs, key_frames, search, uploads
+    from services.api.pages import register as pages
 
-    for module in (health, jobs, uploads, catalog):
+    for module in (health, jobs, clusterings, key_frames, search, uploads, catalog):
         app.register_blueprint(module.blueprint)
+    pages.register(app)
 
 
 def _start() -> None:

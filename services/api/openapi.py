@@ -14,7 +14,7 @@ from apiflask import APIFlask
 from flask import Response, render_template, send_from_directory
 
 from services.api import paths, problems
-from services.api.schemas import Problem
+from services.api.schemas import PendingSearch, Problem, SearchRequest
 from shared import catalog
 
 CONFIG: Mapping[str, Any] = {
@@ -35,6 +35,7 @@ CONFIG: Mapping[str, Any] = {
 
 _SWAGGER_FILES = ("swagger-ui.css", "swagger-ui-bundle.js", "favicon-32x32.png")
 
+_SCHEMAS = "#/components/schemas"
 _BINARY = {"type": "string", "format": "binary"}
 _ID = {"type": "string", "format": "uuid"}
 
@@ -47,7 +48,7 @@ _BODIES: Mapping[tuple[str, str], Mapping[str, Any]] = {
         },
     },
     (f"{paths.API}/search", "post"): {
-        "application/json": {"schema": {"$ref": "#/components/schemas/SearchRequest"}},
+        "application/json": {"schema": {"$ref": f"{_SCHEMAS}/SearchRequest"}},
         "multipart/form-data": {
             "schema": {
                 "type": "object",
@@ -71,7 +72,7 @@ _ETAG = {"ETag": {"schema": {"type": "string"}}}
 
 def register(app: APIFlask) -> None:
     """Complete the document of `app`, and serve its page at `/api/v1/docs`."""
-    app.spec_processor(complete)
+    app.spec_processor(complete)  # type: ignore[arg-type]
 
     @app.get(f"{paths.API}/docs")
     @app.doc(hide=True)
@@ -94,8 +95,9 @@ def complete(document: dict[str, Any]) -> dict[str, Any]:
     schemas = document["components"]["schemas"]
     # APIFlask names a part `Whole.Part`, once for every whole.
     document["components"]["schemas"] = schemas = {name.rsplit(".", 1)[-1]: each for name, each in schemas.items()}
-    problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
-    schemas.update({name: _plain(part) for name, part in problem.pop("$defs").items()}, Problem=_plain(problem))
+    for model in (Problem, SearchRequest, PendingSearch):
+        schema = model.model_json_schema(ref_template=_SCHEMAS + "/{model}")
+        schemas |= _plain({**schema.pop("$defs", {}), model.__name__: schema})
     _describe_settings(schemas)
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
@@ -111,7 +113,7 @@ def _plain(node: Any) -> Any:
         return node
     node = {key: _plain(value) for key, value in node.items() if key not in ("title",) or not isinstance(value, str)}
     if isinstance(ref := node.get("$ref"), str):
-        node["$ref"] = "#/components/schemas/" + ref.rsplit("/", 1)[-1].rsplit(".", 1)[-1]
+        node["$ref"] = f"{_SCHEMAS}/" + ref.rsplit("/", 1)[-1].rsplit(".", 1)[-1]
     if "const" in node:
         node["enum"] = [node.pop("const")]
     choices = node.get("anyOf")
@@ -172,8 +174,10 @@ def _complete_operation(path: str, method: str, operation: dict[str, Any]) -> No
     errors |= {int(status) for status in responses if int(status) >= 400}
     for status in sorted(errors):
         responses[str(status)] = _problem(status)
-    if method == "post" and "202" in responses:
+    if "202" in responses:
         responses["202"].setdefault("headers", {}).update(_LOCATION | _RETRY_AFTER)
+        if "200" in responses:
+            responses["202"]["content"] = {"application/json": {"schema": {"$ref": f"{_SCHEMAS}/PendingSearch"}}}
     if "304" in responses:
         responses["304"] = {"description": "It is as the ETag of the request says", "headers": _ETAG}
         responses["200"].setdefault("headers", {}).update(_ETAG)
@@ -182,7 +186,7 @@ def _complete_operation(path: str, method: str, operation: dict[str, Any]) -> No
 def _problem(status: int) -> dict[str, Any]:
     response: dict[str, Any] = {
         "description": problems.TYPES[status][1],
-        "content": {problems.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+        "content": {problems.MEDIA_TYPE: {"schema": {"$ref": f"{_SCHEMAS}/Problem"}}},
     }
     if status == 503:
         response["headers"] = dict(_RETRY_AFTER)

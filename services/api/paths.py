@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from urllib.parse import urlencode
+
 API = "/api/v1"
 
 
@@ -61,5 +64,6 @@ def key_frame_small_image(key_frame_id: str) -> str:
     return f"{key_frame_image(key_frame_id)}?size=small"
 
 
-def search(query_id: str) -> str:
-    return f"{API}/searches/{query_id}"
+def search(query_id: str, job_ids: Sequence[str] | None, limit: int) -> str:
+    given = {"jobs": ",".join(job_ids)} if job_ids else {}
+    return f"{API}/searches/{query_id}?{urlencode({**given, 'limit': limit}, safe=',')}"

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NoReturn, TypeVar
 
 from apiflask import APIFlask, HTTPError
-from flask import Request, Response, current_app, g, request
+from flask import Request, Response, current_app, g, make_response, request
 from pydantic import BaseModel, ValidationError
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -128,8 +128,7 @@ def problem(
         "errors": [{"field": field, "message": message} for field, message in errors[:MAX_ERRORS]],
         "request_id": request_id(),
     }
-    response = current_app.json.response(body)
-    response.status_code = status
+    response = make_response(body, status)
     response.headers.extend(dict(headers))
     response.mimetype = MEDIA_TYPE
     if status == 503:

@@ -111,23 +111,37 @@ class ClusteringRequest(ClusteringSettings):
     model: str | None = None
 
 
+Limit = Annotated[int, Field(ge=1, le=MAX_LIMIT)]
+JobIds = Annotated[list[Id], Field(max_length=MAX_JOBS_OF_A_SEARCH)]
+#: The same where lists are written as text, with commas between the ids.
+JobIdsAsText = Annotated[JobIds | None, BeforeValidator(_split, json_schema_input_type=str)]
+
+
 class SearchRequest(Request):
     """What is to be similar to what. One of `key_frame_id` and `query_id`; a picture is sent as a form.
 
-    jobs: all of them when left out. model: when left out, one that the jobs use.
+    jobs: all of them when left out. model: when left out, one that there are vectors of.
     """
 
     key_frame_id: Id | None = None
     query_id: Id | None = None
-    jobs: Annotated[list[Id], BeforeValidator(_split), Field(max_length=MAX_JOBS_OF_A_SEARCH)] | None = None
+    jobs: JobIds | None = None
     model: Words | None = None
-    limit: Annotated[int, Field(ge=1, le=MAX_LIMIT)] = DEFAULT_LIMIT
+    limit: Limit = DEFAULT_LIMIT
+
+
+class PictureSearchRequest(Request):
+    """The fields beside the picture of a form."""
+
+    jobs: JobIdsAsText = None
+    model: Words | None = None
+    limit: Limit = DEFAULT_LIMIT
 
 
 class Paging(Query):
     """Which part of a list. `cursor` is the `next_cursor` of the page before."""
 
-    limit: Annotated[int, Field(ge=1, le=MAX_LIMIT)] = DEFAULT_LIMIT
+    limit: Limit = DEFAULT_LIMIT
     cursor: str | None = None
 
 
@@ -150,8 +164,8 @@ class ImageSize(Query):
 class SearchPolling(Query):
     """`jobs`: ids with commas between them."""
 
-    jobs: Annotated[str, Field(max_length=37 * MAX_JOBS_OF_A_SEARCH)] | None = None
-    limit: Annotated[int, Field(ge=1, le=MAX_LIMIT)] = DEFAULT_LIMIT
+    jobs: JobIdsAsText = None
+    limit: Limit = DEFAULT_LIMIT
 
 
 class UploadName(Query):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gunicorn.app.base import BaseApplication
+from gunicorn.app.base import BaseApplication  # type: ignore[import-untyped]
 
 from services.api.app import create_app
 from shared.logs import configure_logging
@@ -14,7 +14,7 @@ from shared.settings import Settings, load_settings
 WORKERS, THREADS = 2, 16
 
 
-class Server(BaseApplication):
+class Server(BaseApplication):  # type: ignore[misc]
     """gunicorn, told everything here: it reads no file and no command line."""
 
     def __init__(self, settings: Settings) -> None:

@@ -10,8 +10,8 @@ from apiflask import APIBlueprint
 from flask import Response, current_app, make_response, request
 from sqlalchemy import Connection
 
-from services.api import paths
-from services.api.commands import deletion, idempotency
+from services.api import paths, replies
+from services.api.commands import deletion
 from services.api.commands import jobs as commands
 from services.api.commands.idempotency import Reply
 from services.api.context import current_project_id, service, transaction
@@ -32,9 +32,6 @@ from services.api.schemas import (
 )
 
 blueprint = APIBlueprint("jobs", __name__, url_prefix=paths.API, tag="Jobs")
-
-#: When to ask again for the first time.
-RETRY_AFTER_S = 2
 
 
 @blueprint.post("/jobs")
@@ -75,7 +72,8 @@ def get_job(job_id: str, headers_data: IfNoneMatchHeaders) -> Response:
     versioned = json.dumps({**body, "eta_s": None}, sort_keys=True)
     response.set_etag(hashlib.sha256(versioned.encode()).hexdigest()[:32], weak=True)
     response.cache_control.no_cache = True
-    return response.make_conditional(request)
+    response.make_conditional(request)
+    return response
 
 
 @blueprint.delete("/jobs/<id:job_id>")
@@ -148,20 +146,15 @@ def retry_job(job_id: str) -> Response:
 
 
 def _accept(act: Callable[[Connection], tuple[str, list[str]]], key: str | None = None) -> Response:
-    """Do `act` in one transaction, once per idempotency key, and answer with the job.
+    """Do `act` and answer with the job.
 
     act: returns the job's id and the URLs that were repeated.
     """
-    project_id = current_project_id()
-    with transaction() as connection:
 
-        def reply() -> Reply:
-            job_id, repeated_urls = act(connection)
-            job = queries.get_job(connection, project_id, job_id)
-            body = AcceptedJob(**dict(job), repeated_urls=repeated_urls).model_dump(mode="json")
-            return Reply(202, paths.job(job_id), body)
+    def reply(connection: Connection) -> Reply:
+        job_id, repeated_urls = act(connection)
+        job = queries.get_job(connection, current_project_id(), job_id)
+        body = AcceptedJob(**dict(job), repeated_urls=repeated_urls).model_dump(mode="json")
+        return Reply(202, paths.job(job_id), body)
 
-        fingerprint = idempotency.fingerprint(request.method, request.path, request.get_data())
-        done = idempotency.once(connection, project_id, key, fingerprint, reply)
-    headers = {"Location": done.location or "", "Retry-After": str(RETRY_AFTER_S)}
-    return make_response(done.body, done.status, headers)
+    return replies.accept(reply, key)

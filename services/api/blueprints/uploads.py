@@ -30,10 +30,10 @@ def upload_file(query_data: UploadName) -> Upload:
     request.max_content_length = settings.max_upload_bytes + FORM_MARGIN_BYTES
     stream, file_name = request.stream, query_data.file_name
     if request.mimetype == "multipart/form-data":
-        file = request.files.get("file")
-        if file is None:
+        sent = request.files.get("file")
+        if sent is None:
             invalid("file", "the form has no file of this name")
-        stream, file_name = file.stream, file_name or file.filename or ""
+        stream, file_name = sent.stream, file_name or sent.filename or ""
     with commands.received(stream, max_bytes=settings.max_upload_bytes, folder=settings.work_folder) as file:
         blob = commands.store_upload(blobs, file)
         with transaction() as connection:

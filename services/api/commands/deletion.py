@@ -60,7 +60,8 @@ def _delete_rows(connection: Connection, job_id: str) -> list[str]:
     )
     _execute(
         connection,
-        "DELETE FROM videos v WHERE v.id = ANY(CAST(:ids AS uuid[])) AND NOT EXISTS (SELECT FROM sources s WHERE s.video_id = v.id)",
+        """DELETE FROM videos v WHERE v.id = ANY(CAST(:ids AS uuid[]))
+        AND NOT EXISTS (SELECT FROM sources s WHERE s.video_id = v.id)""",
         video_ids,
     )
     files = _execute(

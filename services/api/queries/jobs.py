@@ -105,7 +105,8 @@ def _stages(
             SELECT t.job_id, t.stage, t.state, count(*) AS n,
                    avg(EXTRACT(EPOCH FROM t.finished_at - t.claimed_at))::float8 AS mean_s
             FROM tasks t JOIN jobs j ON j.id = t.job_id LEFT JOIN clusterings c ON c.id = t.clustering_id
-            WHERE t.job_id = ANY(CAST(:jobs AS uuid[])) AND (t.clustering_id IS NULL OR (NOT c.asked AND c.round = j.round))
+            WHERE t.job_id = ANY(CAST(:jobs AS uuid[]))
+              AND (t.clustering_id IS NULL OR (NOT c.asked AND c.round = j.round))
             GROUP BY t.job_id, t.stage, t.state"""
         ),
         {"jobs": list(job_ids)},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import itertools
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -44,7 +45,7 @@ def settings(database_url: str, tmp_path: Path) -> Settings:
             "REELMAP_MAX_UPLOAD_BYTES": "100000",
             "REELMAP_QUERY_WAIT_S": "0.3",
             "REELMAP_HUB": "no",
-            "REELMAP_OWN_MODELS": '{"tiny": {"library": "transformers", "weights": "%s"}}' % tmp_path,
+            "REELMAP_OWN_MODELS": json.dumps({"tiny": {"library": "transformers", "weights": str(tmp_path)}}),
         }
     )
 

@@ -1,0 +1,122 @@
+"""Search by example: a key frame, or a picture that is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from apiflask import APIBlueprint
+from flask import Response, make_response, request
+from werkzeug.exceptions import UnsupportedMediaType
+
+from services.api import paths, replies
+from services.api.commands import choices, searches
+from services.api.commands.uploads import received
+from services.api.context import current_project_id, service, transaction
+from services.api.problems import Invalid, Refusal, invalid, parse
+from services.api.queries import key_frames as key_frame_queries
+from services.api.queries import search as queries
+from services.api.queries.search import QueryPicture
+from services.api.schemas import (
+    PendingSearch,
+    PictureSearchRequest,
+    SearchPolling,
+    SearchQuery,
+    SearchRequest,
+    SearchResults,
+)
+from shared.errors import ErrorKind
+from shared.tasks import TaskState
+
+blueprint = APIBlueprint("search", __name__, url_prefix=paths.API, tag="Search")
+
+FORM_MARGIN_BYTES = 64 * 1024
+
+
+@blueprint.post("/search")
+@blueprint.doc(responses={202: "The picture has no vector yet"})
+@blueprint.output(SearchResults)
+def search() -> SearchResults | Response:
+    """Find the key frames that are nearest to a key frame or a picture
+
+    As JSON: `key_frame_id`, or `query_id` of a picture that was sent before. As a form: the picture itself.
+    """
+    if request.mimetype == "multipart/form-data":
+        return _search_by_picture()
+    if not request.is_json:
+        raise UnsupportedMediaType("The body must be application/json, or multipart/form-data with a picture.")
+    asked = parse(SearchRequest, request.get_json())
+    if (asked.key_frame_id is None) == (asked.query_id is None):
+        invalid("key_frame_id", "give either key_frame_id or query_id")
+    if asked.query_id is not None:
+        return _answer(asked.query_id, asked.jobs, asked.limit, asked.model)
+    assert asked.key_frame_id
+    project_id = current_project_id()
+    with transaction() as connection:
+        queries.check_jobs(connection, project_id, asked.jobs)
+        key_frame = key_frame_queries.get_key_frame(connection, project_id, asked.key_frame_id)
+        model = queries.model_of_key_frame(connection, key_frame.id, asked.model)
+        results = queries.nearest_to_key_frame(connection, project_id, key_frame.id, model, asked.jobs, asked.limit)
+    return SearchResults(query=SearchQuery(key_frame_id=key_frame.id, query_id=None), model=model, results=results)
+
+
+@blueprint.get("/searches/<id:query_id>")
+@blueprint.doc(responses={202: "The picture has no vector yet"})
+@blueprint.input(SearchPolling, location="query")
+@blueprint.output(SearchResults)
+def get_search(query_id: str, query_data: SearchPolling) -> SearchResults | Response:
+    """Ask again for the answer to a search by picture"""
+    return _answer(query_id, query_data.jobs, query_data.limit)
+
+
+def _search_by_picture() -> SearchResults | Response:
+    request.max_content_length = searches.MAX_PICTURE_BYTES + FORM_MARGIN_BYTES
+    project_id = current_project_id()
+    asked = parse(PictureSearchRequest, request.form.to_dict())
+    picture = request.files.get("picture")
+    if picture is None:
+        invalid("picture", "the form has no file of this name")
+    with transaction() as connection:
+        queries.check_jobs(connection, project_id, asked.jobs)
+        known = queries.models_of_jobs(connection, project_id, asked.jobs)
+        if not known:
+            invalid("jobs", "there is no job yet whose key frames could be searched")
+        model = asked.model or known[0]
+        choices.check_models(connection, service().settings, [("model", model)])
+    work_folder = service().settings.work_folder
+    with received(picture.stream, max_bytes=searches.MAX_PICTURE_BYTES, folder=work_folder) as file:
+        searches.check_picture(file.path)
+        blob = searches.store_picture(service().blobs, file.path)
+    with transaction() as connection:
+        query_id = searches.add_query(connection, project_id, model, blob)
+    wait_s = service().settings.query_wait_s
+    searches.wait_for_vector(service().database, project_id, query_id, wait_s=wait_s)
+    return _answer(query_id, asked.jobs, asked.limit)
+
+
+def _answer(
+    query_id: str, job_ids: Sequence[str] | None, limit: int, model: str | None = None
+) -> SearchResults | Response:
+    """What is nearest to a picture that was sent, or 202 while it has no vector. Raises its failure."""
+    project_id = current_project_id()
+    with transaction() as connection:
+        queries.check_jobs(connection, project_id, job_ids)
+        picture = queries.get_query(connection, project_id, query_id)
+        if model not in (None, picture.model):
+            invalid("model", f"this picture was sent for {picture.model}; send it again for another model")
+        query = SearchQuery(key_frame_id=None, query_id=query_id)
+        if picture.ready:
+            results = queries.nearest_to_query(connection, project_id, picture, job_ids, limit)
+            return SearchResults(query=query, model=picture.model, results=results)
+    if picture.state is TaskState.FAILED:
+        raise _failure(picture)
+    address = paths.search(query_id, job_ids, limit)
+    pending = PendingSearch(query=query, model=picture.model, links={"self": address})
+    headers = {"Location": address, "Retry-After": str(replies.RETRY_AFTER_S)}
+    return make_response(pending.model_dump(mode="json"), 202, headers)
+
+
+def _failure(picture: QueryPicture) -> Refusal:
+    assert picture.error
+    if picture.error.kind == ErrorKind.BAD_PICTURE:
+        return Invalid([("picture", picture.error.message)])
+    return Refusal(picture.error.message)

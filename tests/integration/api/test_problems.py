@@ -1,0 +1,130 @@
+"""Every error of the API is a problem document."""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy import text
+
+from services.api.app import create_app
+from shared.settings import load_settings
+
+pytestmark = pytest.mark.integration
+
+
+def is_problem(answer, status: int) -> bool:
+    assert answer.content_type == "application/problem+json"
+    assert set(answer.json) == {"type", "title", "status", "detail", "errors", "request_id"}
+    assert answer.json["type"].startswith("urn:reelmap:problem:")
+    assert answer.json["request_id"] == answer.headers["X-Request-ID"]
+    return answer.status_code == answer.json["status"] == status
+
+
+def test_what_http_itself_refuses_is_a_problem_document(client):
+    assert is_problem(client.get("/nowhere"), 404)
+    assert is_problem(client.get("/api/v1/jobs/not-an-id"), 404)
+    answer = client.put("/api/v1/jobs", json={})
+    assert is_problem(answer, 405)
+    assert set(answer.headers["Allow"].split(", ")) >= {"GET", "POST"}
+
+
+@pytest.mark.parametrize(
+    "body", [b"{", b"", b"\xff\xfe", b"[" * 100_000, b"9" * 5000], ids=["cut", "empty", "bytes", "deep", "a number"]
+)
+def test_a_body_that_is_no_json_is_a_bad_request(client, body):
+    assert is_problem(client.post("/api/v1/jobs", data=body, content_type="application/json"), 400)
+
+
+@pytest.mark.parametrize("body", ["null", "[]", "3", '"text"', "NaN"])
+def test_json_that_is_no_object_is_an_invalid_request(client, body):
+    assert is_problem(client.post("/api/v1/jobs", data=body, content_type="application/json"), 422)
+
+
+def test_json_that_does_not_say_so_is_not_read(client):
+    body = '{"videos": ["https://example.org/a"], "models": ["hog_color"]}'
+    for content_type in (None, "text/plain", "application/x-www-form-urlencoded", "multipart/form-data"):
+        assert is_problem(client.post("/api/v1/jobs", data=body, content_type=content_type), 415)
+    assert client.post("/api/v1/jobs", data=body, content_type="application/json; charset=utf-8").status_code == 202
+
+
+def test_a_request_id_that_the_client_gives_is_kept_and_a_strange_one_is_not(client):
+    assert client.get("/livez", headers={"X-Request-ID": "abc-123"}).headers["X-Request-ID"] == "abc-123"
+    assert client.get("/livez", headers={"X-Request-ID": "a b;c"}).headers["X-Request-ID"] != "a b;c"
+    assert len(client.get("/livez").headers["X-Request-ID"]) == 32
+
+
+@pytest.mark.allow_errors
+def test_a_defect_is_logged_with_its_request_id_and_tells_nothing_about_itself(client, database, caplog):
+    with database.transaction() as connection:
+        connection.execute(text("ALTER TABLE jobs RENAME TO was_jobs"))
+    answer = client.get("/api/v1/jobs")
+    assert is_problem(answer, 500)
+    assert "was_jobs" not in answer.text
+    assert "jobs" not in answer.json["detail"]
+    (record,) = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert record.request_id == answer.json["request_id"]
+
+
+def test_a_database_that_is_away_is_said_to_come_back(tmp_path):
+    app = create_app(
+        load_settings(
+            {
+                "REELMAP_DATABASE_URL": f"postgresql+psycopg2:///reelmap?host={tmp_path}",
+                "REELMAP_BLOBS_FOLDER": str(tmp_path),
+            }
+        )
+    )
+    client = app.test_client()
+    for answer in (
+        client.get("/api/v1/jobs"),
+        client.get("/readyz"),
+        client.post("/api/v1/jobs", json={"videos": ["https://example.org/a"]}),
+    ):
+        assert is_problem(answer, 503)
+        assert answer.headers["Retry-After"] == "5"
+    assert client.get("/livez").json == {"status": "ok"}
+    assert client.get("/api/v1/algorithms").status_code == 200
+
+
+def test_a_row_that_is_held_too_long_is_a_busy_database_and_no_defect(client, submit, database):
+    job_id = submit(1)["id"]
+    with database.transaction() as connection:
+        connection.execute(text("SELECT FROM jobs WHERE id = :job FOR UPDATE"), {"job": job_id})
+        with database.engine.connect() as other:
+            other.execute(text("SET lock_timeout = '50ms'"))
+            other.commit()
+        assert is_problem(client.post(f"/api/v1/jobs/{job_id}/models", json={"models": ["tiny"]}), 503)
+
+
+def test_a_connection_that_was_cut_is_replaced(client, submit, database):
+    submit(1)
+    admin = create_engine_of(database)
+    with admin.connect() as connection:
+        connection.execute(
+            text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'reelmap api'")
+        )
+    admin.dispose()
+    assert client.get("/api/v1/jobs").status_code == 200
+
+
+def create_engine_of(database):
+    from sqlalchemy import create_engine
+
+    return create_engine(database.url)
+
+
+def test_a_database_without_the_newest_schema_is_not_ready(client, database):
+    assert client.get("/readyz").json == {"status": "ok"}
+    with database.transaction() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '0000'"))
+    answer = client.get("/readyz")
+    assert is_problem(answer, 503)
+    assert "0000" in answer.json["detail"]
+
+
+def test_every_answer_forbids_guessing_framing_and_talking(client):
+    for address in ("/livez", "/api/v1/jobs", "/nowhere", "/api/v1/docs"):
+        headers = client.get(address).headers
+        assert headers["X-Content-Type-Options"] == "nosniff"
+        assert headers["X-Frame-Options"] == "DENY"
+        assert headers["Referrer-Policy"] == "same-origin"
+        assert "Access-Control-Allow-Origin" not in headers

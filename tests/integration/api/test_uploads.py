@@ -1,0 +1,148 @@
+"""Uploads over HTTP: to disk while they are read, then into the blob store, then into a row."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import threading
+
+import pytest
+from sqlalchemy import text
+
+pytestmark = pytest.mark.integration
+
+CONTENT = b"moving pictures" * 1000
+
+
+def blobs(service) -> list[str]:
+    return [name for name, _ in service.blobs.names("")]
+
+
+def test_a_raw_body_becomes_an_upload_that_a_job_can_use(client, service, submit):
+    answer = client.post("/api/v1/uploads?file_name=holiday.mp4", data=CONTENT, content_type="application/octet-stream")
+    upload = answer.json
+    assert answer.status_code == 201
+    assert upload == {
+        "id": upload["id"],
+        "url": f"upload:{upload['id']}",
+        "size_bytes": len(CONTENT),
+        "sha256": hashlib.sha256(CONTENT).hexdigest(),
+        "file_name": "holiday.mp4",
+    }
+    assert [service.blobs.read(name) for name in blobs(service)] == [CONTENT]
+    job = submit([upload["url"], "https://example.org/a.mp4"])
+    source = client.get(job["links"]["sources"]).json["sources"][0]
+    assert (source["url"], source["title"]) == (upload["url"], "holiday.mp4")
+
+
+def test_a_form_is_taken_too(client, service):
+    answer = client.post("/api/v1/uploads", data={"file": (io.BytesIO(CONTENT), "../clips/été 1.mp4")})
+    assert (answer.status_code, answer.json["file_name"]) == (201, "été 1.mp4")
+    assert answer.json["sha256"] == hashlib.sha256(CONTENT).hexdigest()
+    assert [service.blobs.read(name) for name in blobs(service)] == [CONTENT]
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("", "upload"),
+        ("../../etc/passwd", "passwd"),
+        ("C:\\clips\\a.mp4", "a.mp4"),
+        ("a\nb\x1b[31m.mp4", "ab[31m.mp4"),
+        ("..", "upload"),
+        ("x" * 300 + ".mp4", "x" * 196 + ".mp4"),
+    ],
+)
+def test_a_file_name_is_never_trusted(client, given, kept):
+    answer = client.post(
+        "/api/v1/uploads", query_string={"file_name": given}, data=b"1", content_type="application/octet-stream"
+    )
+    assert (answer.status_code, answer.json["file_name"]) == (201, kept)
+
+
+class Endless(io.RawIOBase):
+    """A body without an announced length, which counts what was read of it."""
+
+    def __init__(self) -> None:
+        self.given = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer) -> int:
+        size = min(len(buffer), 65536)
+        self.given += size
+        return size
+
+
+def test_a_body_that_does_not_end_is_cut_off_at_the_limit_while_it_is_read(client, service):
+    body = Endless()
+    answer = client.post(
+        "/api/v1/uploads",
+        content_type="application/octet-stream",
+        environ_overrides={"wsgi.input": body, "wsgi.input_terminated": True, "CONTENT_LENGTH": ""},
+    )
+    assert (answer.status_code, answer.content_type) == (413, "application/problem+json")
+    assert body.given < 1_000_000
+    assert blobs(service) == []
+    assert list(service.settings.work_folder.iterdir()) == []
+
+
+def test_a_file_above_the_limit_is_refused_however_it_is_sent(client, service):
+    too_large = b"\0" * 100_001
+    raw = client.post("/api/v1/uploads", data=too_large, content_type="application/octet-stream")
+    form = client.post("/api/v1/uploads", data={"file": (io.BytesIO(too_large), "a")})
+    announced = client.post("/api/v1/uploads", data=b"\0" * 300_000, content_type="application/octet-stream")
+    assert [answer.status_code for answer in (raw, form, announced)] == [413, 413, 413]
+    assert blobs(service) == []
+
+
+def test_an_empty_file_and_a_form_without_one_are_refused(client):
+    empty = client.post("/api/v1/uploads", data=b"", content_type="application/octet-stream")
+    without = client.post("/api/v1/uploads", data={"other": "x"}, content_type="multipart/form-data")
+    for answer in (empty, without):
+        assert (answer.status_code, answer.json["errors"][0]["field"]) == (422, "file")
+
+
+def test_an_upload_goes_with_the_last_job_that_uses_it(client, service, submit, database):
+    url = client.post("/api/v1/uploads", data=CONTENT, content_type="application/octet-stream").json["url"]
+    first, second = submit([url])["id"], submit([url])["id"]
+    client.delete(f"/api/v1/jobs/{first}")
+    assert len(blobs(service)) == 1
+    client.delete(f"/api/v1/jobs/{second}")
+    assert blobs(service) == []
+    with database.transaction() as connection:
+        assert connection.execute(text("SELECT count(*) FROM uploads")).scalar() == 0
+
+
+def test_an_upload_that_is_being_submitted_is_not_deleted_with_another_job(app, client, submit, database):
+    from services.api.commands import jobs as commands
+    from services.api.schemas import JobRequest
+    from shared.tables import DEFAULT_PROJECT_ID
+
+    url = client.post("/api/v1/uploads", data=CONTENT, content_type="application/octet-stream").json["url"]
+    first = submit([url])["id"]
+    settings = app.extensions["reelmap"].settings
+    with database.transaction() as connection:
+        commands.submit_job(connection, DEFAULT_PROJECT_ID, settings, JobRequest(videos=[url], models=["hog_color"]))
+        deleting = threading.Thread(target=lambda: app.test_client().delete(f"/api/v1/jobs/{first}"))
+        deleting.start()
+        deleting.join(0.3)
+        assert deleting.is_alive()
+    deleting.join(10)
+    with database.transaction() as connection:
+        assert connection.execute(text("SELECT count(*) FROM jobs")).scalar() == 1
+        assert connection.execute(text("SELECT count(*) FROM uploads")).scalar() == 1
+
+
+def test_an_upload_of_another_project_cannot_be_used(client, database):
+    url = client.post("/api/v1/uploads", data=CONTENT, content_type="application/octet-stream").json["url"]
+    with database.transaction() as connection:
+        connection.execute(
+            text(
+                """WITH other AS (INSERT INTO projects (name) VALUES ('other') RETURNING id)
+                UPDATE uploads SET project_id = other.id FROM other"""
+            )
+        )
+    answer = client.post("/api/v1/jobs", json={"videos": [url], "models": ["hog_color"]})
+    assert (answer.status_code, answer.json["errors"][0]["field"]) == (422, "videos.0")
