@@ -163,10 +163,28 @@ def site(clips: Path) -> Iterator[str]:
     server.server_close()
 
 
-@pytest.fixture
+NETWORKS = {
+    "vit_tiny": {"library": "transformers", "weights": "vit_tiny", "pooling": "class_token"},
+    "mobilenet_v2": {
+        "library": "torchvision",
+        "architecture": "mobilenet_v2",
+        "weights": "mobilenet_v2.pth",
+        "pooling": "mean",
+        "preprocessing": {
+            "resize_px": 256,
+            "interpolation": "bilinear",
+            "crop_px": 224,
+            "mean": [0.5, 0.5, 0.5],
+            "std": [0.5, 0.5, 0.5],
+        },
+    },
+}
+
+
+@pytest.fixture(scope="session")
 def environ() -> dict[str, str]:
     """Settings under which the short faults of these tests pass quickly."""
-    return {
+    environ = {
         "REELMAP_ALLOW_PRIVATE_HOSTS": "yes",
         "REELMAP_HUB": "no",
         "REELMAP_LEASE_S": "6",
@@ -174,14 +192,31 @@ def environ() -> dict[str, str]:
         "REELMAP_RESEND_AFTER_S": "6",
         "REELMAP_STOP_GRACE_S": "1",
     }
+    if data := os.environ.get("REELMAP_DATA_DIR"):
+        environ |= {"REELMAP_WEIGHTS_DIR": f"{data}/weights", "REELMAP_OWN_MODELS": json.dumps(NETWORKS)}
+    return environ
 
 
-@pytest.fixture
-def reelmap(tmp_path: Path, environ: dict[str, str]) -> Iterator[Running]:
-    """A running Reelmap of this test's own; nothing of it is left afterwards."""
-    running = Running(tmp_path / "reelmap", environ)
+@pytest.fixture(scope="session")
+def running(tmp_path_factory, environ: dict[str, str]) -> Iterator[Running]:
+    """The Reelmap that all these tests use; nothing of it is left afterwards."""
+    running = Running(tmp_path_factory.mktemp("up") / "reelmap", environ)
     running.start()
     yield running
     if running.process.poll() is None:
         running.stop()
     wait_for(lambda: not running.processes(), for_s=10, what=lambda: f"left over: {running.processes()}")
+
+
+@pytest.fixture
+def reelmap(running: Running) -> Running:
+    """A running Reelmap, started again when a test before this one ended it."""
+    if running.process.poll() is not None:
+        running.start()
+    return running
+
+
+@pytest.fixture
+def networks() -> list[str]:
+    """Names of the really trained networks."""
+    return list(NETWORKS)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import time
@@ -11,23 +10,6 @@ from pathlib import Path
 import pytest
 
 pytestmark = pytest.mark.e2e
-
-NETWORKS = {
-    "vit_tiny": {"library": "transformers", "weights": "vit_tiny", "pooling": "class_token"},
-    "mobilenet_v2": {
-        "library": "torchvision",
-        "architecture": "mobilenet_v2",
-        "weights": "mobilenet_v2.pth",
-        "pooling": "mean",
-        "preprocessing": {
-            "resize_px": 256,
-            "interpolation": "bilinear",
-            "crop_px": 224,
-            "mean": [0.5, 0.5, 0.5],
-            "std": [0.5, 0.5, 0.5],
-        },
-    },
-}
 
 
 def submit(reelmap, videos, *, models=("hog_color",), n_clusters=6, **more) -> str:
@@ -156,16 +138,13 @@ def test_ctrl_c_ends_everything_and_the_jobs_are_there_at_the_next_start(reelmap
 
 
 @pytest.mark.data
-def test_real_clips_through_two_really_trained_networks(data_dir, tmp_path, environ, request):
-    environ["REELMAP_WEIGHTS_DIR"] = str(data_dir / "weights")
-    environ["REELMAP_OWN_MODELS"] = json.dumps(NETWORKS)
-    reelmap = request.getfixturevalue("reelmap")
+def test_real_clips_through_two_really_trained_networks(data_dir, reelmap, networks):
     names = ["bikes.mp4", "nasa.mp4", "phone_rotated_180.mp4", "sea.webm", "sea.mkv", "film_vfr.mp4"]
     uploads = []
     for name in names:
         with (data_dir / "videos" / name).open("rb") as file:
             uploads.append(reelmap.call("POST", "/uploads", params={"file_name": name}, data=file).json()["url"])
-    job = reelmap.wait(submit(reelmap, uploads, models=list(NETWORKS), n_clusters=8), for_s=240)
+    job = reelmap.wait(submit(reelmap, uploads, models=networks, n_clusters=8), for_s=240)
     assert job["state"] == "succeeded", job
     dimensions = {m["name"]: m["dimension"] for m in reelmap.get("/models")["models"]}
     assert (dimensions["vit_tiny"], dimensions["mobilenet_v2"]) == (192, 1280)
