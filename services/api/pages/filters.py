@@ -1,0 +1,60 @@
+"""What templates may ask about the API's answers: names and addresses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Flask
+
+from services.api import paths
+from services.api.pages import words
+from services.api.schemas import Cluster, Job, KeyFrame, Source, SourceOfKeyFrame
+
+
+def job_name(job: Job) -> str:
+    """What a job is called, also when nobody named it."""
+    return job.name or f"Job of {job.created_at:%-d %b %Y, %H:%M}"
+
+
+def cluster_name(cluster: Any) -> str:
+    """Cluster 7, or Noise. cluster: anything with a label."""
+    return f"Cluster {cluster.label}" if cluster.label >= 0 else "Noise"
+
+
+def videos_in_all(cluster: Cluster) -> int:
+    """How many videos the clustering has, of which the cluster touches `cluster.videos`."""
+    return round(cluster.videos / cluster.video_share) if cluster.video_share else 0
+
+
+def source_name(source: Source | SourceOfKeyFrame) -> str:
+    """What a source is called."""
+    return words.source_name(source.title, source.url)
+
+
+def video_name(frame: KeyFrame) -> str:
+    """What the video of a key frame is called: as its first source is."""
+    return source_name(frame.sources[0]) if frame.sources else "a video"
+
+
+def page(frame: KeyFrame) -> str:
+    """The address of a key frame's page."""
+    return paths.key_frame_page(frame.id)
+
+
+def register(app: Flask) -> None:
+    """Give the templates of `app` these filters and those of `words`."""
+    own = (job_name, cluster_name, videos_in_all, source_name, video_name, page)
+    plain = (
+        words.clock,
+        words.span,
+        words.ago,
+        words.stamp,
+        words.number,
+        words.count,
+        words.percent,
+        words.measure,
+        words.state,
+        words.is_web,
+    )
+    for function in (*plain, *own):
+        app.add_template_filter(function)

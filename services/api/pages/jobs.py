@@ -1,0 +1,243 @@
+"""Pages of jobs: the list with its form, and one job with its progress, outcomes and what can be done to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from flask import Blueprint, redirect, render_template, request
+from sqlalchemy import Connection
+from werkzeug.wrappers import Response
+
+from services.api import paths
+from services.api.commands import clusterings as clustering_commands
+from services.api.commands import deletion
+from services.api.commands import jobs as commands
+from services.api.context import current_project_id, service, transaction
+from services.api.pages import forms
+from services.api.problems import NotFound, Refusal, parse
+from services.api.queries import clusterings, clusters, jobs, sources
+from services.api.queries.catalog import list_models
+from services.api.schemas import (
+    Cluster,
+    Clustering,
+    ClusteringRequest,
+    Job,
+    JobRequest,
+    JobsPaging,
+    ModelsRequest,
+    SourcesPaging,
+    SourcesRequest,
+)
+from shared import catalog
+from shared.tasks import JobState, TaskState
+
+blueprint = Blueprint("job_pages", __name__)
+
+#: Most that one look at a page asks again for.
+MAX_POLLED = 8
+#: Clusterings of a job's page that show pictures, and how many.
+PREVIEWED, PREVIEW_CLUSTERS = 3, 6
+FAILURES_SHOWN, CLUSTERINGS_SHOWN = 20, 20
+
+#: What a view returns: a place to go to, or a page with its status.
+Answer = Response | tuple[str, int]
+
+_OPEN_JOB = (JobState.QUEUED, JobState.RUNNING)
+_OPEN_TASK = (TaskState.QUEUED, TaskState.RUNNING)
+
+
+@blueprint.get("/")
+def list_jobs() -> str:
+    """Jobs, newest first, and the form of a new one."""
+    return _jobs_page()
+
+
+@blueprint.post("/jobs")
+def submit_job() -> Answer:
+    """Submit the form of a new job."""
+    forms.expect_files()
+    form, urls = request.form, forms.lines(request.form.get("videos", ""))
+    try:
+        files = forms.store_files(request.files.getlist("files"))
+        with transaction() as connection:
+            project_id = current_project_id()
+            urls += forms.add_files(connection, project_id, files)
+            job = parse(
+                JobRequest,
+                {
+                    "videos": urls,
+                    "name": form.get("name", "").strip(),
+                    "models": form.getlist("models"),
+                    "clustering": forms.n_clusters(form.get("n_clusters", "")),
+                },
+            )
+            job_id, _ = commands.submit_job(connection, project_id, service().settings, job)
+    except Refusal as refusal:
+        return _jobs_page(forms.named_by_url(refusal, urls)), refusal.status
+    return redirect(paths.job_page(job_id), 303)
+
+
+def _jobs_page(problem: Refusal | None = None) -> str:
+    paging = parse(JobsPaging, request.args.to_dict())
+    with transaction() as connection:
+        page = jobs.list_jobs(connection, current_project_id(), **dict(paging))
+        models = list_models(connection, service().settings)
+    given = forms.given(request.form, videos="", name="", n_clusters="")
+    given["models"] = request.form.getlist("models") or forms.default_models(models)
+    return render_template(
+        "jobs.html",
+        jobs=page,
+        cursor=paging.cursor,
+        models=models,
+        given=given,
+        problem=problem,
+        poll=[job.links["self"] for job in page.items if job.state in _OPEN_JOB][:MAX_POLLED],
+        refresh=request.full_path.rstrip("?") if request.method == "GET" else "/",
+    )
+
+
+@blueprint.get("/jobs/<id:job_id>")
+def show_job(job_id: str) -> str:
+    """One job: progress, what failed and why, clusterings, sources."""
+    return _job_page(job_id)
+
+
+@blueprint.post("/jobs/<id:job_id>/cancel")
+def cancel_job(job_id: str) -> Answer:
+    """Cancel what is open."""
+
+    def act(connection: Connection) -> None:
+        commands.cancel_job(connection, current_project_id(), job_id)
+
+    return _do(job_id, act)
+
+
+@blueprint.post("/jobs/<id:job_id>/retry")
+def retry_job(job_id: str) -> Answer:
+    """Try again what failed or was cancelled."""
+
+    def act(connection: Connection) -> None:
+        commands.retry_job(connection, current_project_id(), job_id)
+
+    return _do(job_id, act)
+
+
+@blueprint.post("/jobs/<id:job_id>/delete")
+def delete_job(job_id: str) -> Answer:
+    """Delete the job; the form that leads here has said what that means."""
+    deletion.delete_job(service().database, service().blobs, current_project_id(), job_id)
+    return redirect("/", 303)
+
+
+@blueprint.post("/jobs/<id:job_id>/sources")
+def add_sources(job_id: str) -> Answer:
+    """Add URLs and files."""
+    forms.expect_files()
+    urls = forms.lines(request.form.get("videos", ""))
+    files = forms.store_files(request.files.getlist("files"))
+
+    def act(connection: Connection) -> None:
+        urls.extend(forms.add_files(connection, current_project_id(), files))
+        asked = parse(SourcesRequest, {"videos": urls})
+        commands.add_sources(connection, current_project_id(), job_id, asked.videos)
+
+    return _do(job_id, act, form="sources", urls=urls)
+
+
+@blueprint.post("/jobs/<id:job_id>/models")
+def add_models(job_id: str) -> Answer:
+    """Add models."""
+
+    def act(connection: Connection) -> None:
+        asked = parse(ModelsRequest, {"models": request.form.getlist("models")})
+        commands.add_models(connection, current_project_id(), service().settings, job_id, asked.models)
+
+    return _do(job_id, act, form="models")
+
+
+@blueprint.post("/jobs/<id:job_id>/clusterings")
+def add_clustering(job_id: str) -> Answer:
+    """Cluster again, and go where the result will be."""
+
+    def act(connection: Connection) -> str:
+        asked = parse(ClusteringRequest, forms.clustering_settings(request.form))
+        return paths.clustering_page(clustering_commands.ask_for(connection, current_project_id(), job_id, asked))
+
+    return _do(job_id, act, form="clusterings")
+
+
+def _do(job_id: str, act: Callable[[Connection], str | None], *, form: str = "", urls: Sequence[str] = ()) -> Answer:
+    """Do `act` in one transaction and go on; when it is refused, show the job's page with the reason and that form.
+
+    act: returns where to go on, None for the job's page. urls: what the fields `videos.<i>` of a refusal are.
+    """
+    try:
+        with transaction() as connection:
+            target = act(connection)
+    except NotFound:
+        raise
+    except Refusal as refusal:
+        return _job_page(job_id, forms.named_by_url(refusal, urls), form), refusal.status
+    return redirect(target or paths.job_page(job_id), 303)
+
+
+def _job_page(job_id: str, problem: Refusal | None = None, form: str = "") -> str:
+    project_id = current_project_id()
+    paging = parse(SourcesPaging, request.args.to_dict())
+    with transaction() as connection:
+        job = jobs.get_job(connection, project_id, job_id)
+        listed = sources.list_sources(connection, project_id, job_id, **dict(paging))
+        failed = sources.list_sources(connection, project_id, job_id, limit=FAILURES_SHOWN, state=TaskState.FAILED)
+        made = clusterings.list_clusterings(connection, project_id, job_id, limit=CLUSTERINGS_SHOWN)
+        previews = _previews(connection, project_id, made.items)
+        models = list_models(connection, service().settings)
+    page = paths.job_page(job_id)
+    still = [job.links["self"]] if job.state in _OPEN_JOB else []
+    still += [clustering.links["self"] for clustering in made.items if clustering.state in _OPEN_TASK]
+    return render_template(
+        "job.html",
+        job=job,
+        page=page,
+        open=job.state in _OPEN_JOB,
+        retryable=_has_something_to_retry(job),
+        sources=listed,
+        state=paging.state,
+        cursor=paging.cursor,
+        failed=failed,
+        clusterings=made,
+        previews=previews,
+        models=models,
+        algorithms=catalog.algorithms(),
+        scalings=catalog.SCALINGS,
+        given=_given(),
+        opened=form,
+        problem=problem,
+        poll=still[:MAX_POLLED],
+        refresh=request.full_path.rstrip("?") if request.method == "GET" else page,
+    )
+
+
+def _given() -> dict[str, Any]:
+    """What the forms of a job's page show."""
+    usual = catalog.COMMON_CLUSTERING
+    return {
+        **forms.given(request.form, videos="", n_clusters="", model="", **usual),
+        "models": request.form.getlist("models"),
+    }
+
+
+def _has_something_to_retry(job: Job) -> bool:
+    stages = (job.progress.keyframes, job.progress.embedding, job.progress.clustering)
+    return any(stage.failed or stage.cancelled for stage in stages)
+
+
+def _previews(connection: Connection, project_id: str, listed: Sequence[Clustering]) -> dict[str, list[Cluster]]:
+    """The largest clusters of the newest clusterings that have some, by clustering."""
+    done = [clustering.id for clustering in listed if clustering.state == TaskState.SUCCEEDED][:PREVIEWED]
+    return {
+        clustering_id: clusters.list_clusters(
+            connection, project_id, clustering_id, limit=PREVIEW_CLUSTERS, order="size"
+        ).items
+        for clustering_id in done
+    }

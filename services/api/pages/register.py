@@ -1,0 +1,15 @@
+"""Adds the pages to the application."""
+
+from __future__ import annotations
+
+from flask import Flask
+
+from services.api.pages import clusterings, errors, filters, jobs, key_frames, search
+
+
+def register(app: Flask) -> None:
+    """Answer the addresses of the pages, and answer browsers' mistakes with a page."""
+    filters.register(app)
+    errors.register(app)
+    for module in (jobs, clusterings, key_frames, search):
+        app.register_blueprint(module.blueprint)
