@@ -20,8 +20,8 @@ HALF_WEIGHT_VARIANCE = 20.0
 NOISE_VARIANCE = 2.0
 # A picture in which no block has texture has no content that could be missing.
 LEAST_WEIGHT = 0.5
-# A smaller part of the picture is not looked at by itself: 12 x 9 signature pixels are about a sixth of each side.
-LEAST_BOX_HEIGHT_PX, LEAST_BOX_WIDTH_PX = 9, 12
+# A smaller part of the picture, of either side or of the whole, is something that moves, not what is shown.
+LEAST_BOX_SIDE, LEAST_BOX_AREA = 0.25, 0.2
 # A pixel has changed when it differs by more than this from some seconds ago; coding noise stays below.
 CHANGED_LEVELS = 10
 # Layouts last; what has not changed for so many frames is taken for one.
@@ -98,11 +98,21 @@ class Layout:
             self._changed_at[changed] = index
         self._reference = signature.luma
         alive = self._changed_at > index - LAYOUT_FRAMES
-        rows, columns = np.flatnonzero(alive.any(axis=1)), np.flatnonzero(alive.any(axis=0))
-        if len(rows):
-            self.box = Box(int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1)
-            if (
-                self.box.bottom - self.box.top < LEAST_BOX_HEIGHT_PX
-                or self.box.right - self.box.left < LEAST_BOX_WIDTH_PX
-            ):
-                self.box = WHOLE
+        # A single pixel is noise.
+        rows, columns = np.flatnonzero(alive.sum(axis=1) > 1), np.flatnonzero(alive.sum(axis=0) > 1)
+        self.box = WHOLE
+        if len(rows) and len(columns):
+            height, width = rows[-1] + 1 - rows[0], columns[-1] + 1 - columns[0]
+            is_side_enough = min(height / LUMA_HEIGHT_PX, width / LUMA_WIDTH_PX) >= LEAST_BOX_SIDE
+            if is_side_enough and height * width >= LEAST_BOX_AREA * LUMA_HEIGHT_PX * LUMA_WIDTH_PX:
+                # The outermost row or column is partly border, unless it is the picture's own.
+                self.box = Box(
+                    _inward(int(rows[0])),
+                    LUMA_HEIGHT_PX - _inward(LUMA_HEIGHT_PX - 1 - int(rows[-1])),
+                    _inward(int(columns[0])),
+                    LUMA_WIDTH_PX - _inward(LUMA_WIDTH_PX - 1 - int(columns[-1])),
+                )
+
+
+def _inward(border_px: int) -> int:
+    return border_px + 1 if border_px else 0

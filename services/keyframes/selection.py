@@ -10,7 +10,7 @@ import numpy as np
 
 from services.keyframes.candidates import Candidate, CandidateSampler, sharpness
 from services.keyframes.frames import Frame
-from services.keyframes.novelty import missing_blocks
+from services.keyframes.novelty import WHOLE, Box, missing_blocks
 from services.keyframes.shots import Shot, Transition
 from services.keyframes.signatures import Signature, difference
 
@@ -47,17 +47,17 @@ class Outline:
     repeats: Mapping[int, tuple[tuple[float, float], ...]]
 
 
-def novelty(known: Signature, seen: Signature) -> float:
-    """Return how much new content there is in the quarter of the picture that has most of it, 0..1."""
-    shares, weights = missing_blocks(known, seen)
+def novelty(known: Signature, seen: Signature, box: Box) -> float:
+    """Return how much new content there is in the quarter of the picture (the box) that has most of it, 0..1."""
+    shares, weights = missing_blocks(known, seen, box)
     return float(np.sort(shares * weights)[-len(shares) // 4 :].mean())
 
 
-def are_near_duplicates(a: Signature, b: Signature) -> bool:
+def are_near_duplicates(a: Signature, b: Signature, box: Box) -> bool:
     """Tell whether two pictures show the same for a person who looks for what is in a video."""
     if difference(a, b) > SAME_LEVELS + SAME_LEVELS_SHARE * min(a.contrast, b.contrast):
         return False
-    return novelty(a, b) < SAME_CONTENT and novelty(b, a) < SAME_CONTENT
+    return novelty(a, b, box) < SAME_CONTENT and novelty(b, a, box) < SAME_CONTENT
 
 
 @dataclass(slots=True)
@@ -110,10 +110,12 @@ class KeyFrameChooser:
         self._repeats: dict[int, list[tuple[float, float]]] = {}
         self._chosen: list[Pick] = []
         self._last_frame: Frame | None = None
+        self._box = WHOLE
 
-    def feed(self, frame: Frame, signature: Signature) -> None:
-        """Take in the next frame."""
+    def feed(self, frame: Frame, signature: Signature, box: Box) -> None:
+        """Take in the next frame. box: the part of the picture that changes at all."""
         self._last_frame = frame
+        self._box = box
         self._wait(self._sampler.feed(frame, signature))
 
     def settle(self, settled_frame: int) -> None:
@@ -182,7 +184,7 @@ class KeyFrameChooser:
         for known in reversed(self._views):
             if difference(known.leader, candidate.signature) < SAME_LEVELS:
                 return False
-            if novelty(known.leader, candidate.signature) < self._view_novelty:
+            if novelty(known.leader, candidate.signature, self._box) < self._view_novelty:
                 return False
         return True
 
@@ -207,7 +209,7 @@ class KeyFrameChooser:
         view.candidates = []
         self._kept = [one for one in self._kept if one.shot_index >= shot_index - self._duplicate_memory_shots]
         for kept in self._kept:
-            if are_near_duplicates(kept.signature, best.signature):
+            if are_near_duplicates(kept.signature, best.signature, self._box):
                 self._repeats.setdefault(kept.frame_index, []).append((view.start_s, end_s))
                 return
         self._kept.append(_Kept(best.frame.index, shot_index, best.signature))

@@ -18,7 +18,7 @@ ROWS_PER_SIGNATURE_ROW = 2
 MAX_CROP = 0.07
 
 # Below this many levels of contrast a frame is blank.
-BLANK_CONTRAST = 2.5
+BLANK_CONTRAST = 1.2
 
 # The planes that can be read in place: 8 or 10..16 bits per sample, each of luma and chroma in a plane of its own.
 PLANAR_BITS = {

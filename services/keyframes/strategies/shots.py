@@ -25,8 +25,8 @@ class Parameters:
     duplicate_memory_shots: with how many earlier shots a pick is compared, to drop near-duplicates.
     """
 
-    cut_novelty: float = 0.22
-    gradual_novelty: float = 0.3
+    cut_novelty: float = 0.2
+    gradual_novelty: float = 0.45
     view_novelty: float = 0.6
     duplicate_memory_shots: int = 1
 
@@ -49,8 +49,9 @@ def select(frames: Iterator[Frame], parameters: Parameters) -> Generator[Pick, N
     chooser = KeyFrameChooser(parameters.view_novelty, parameters.duplicate_memory_shots)
     for frame in frames:
         seen = signature(frame.picture)
-        chooser.feed(frame, seen)
-        for transition in detector.feed(frame.index, frame.time_s, seen):
+        transitions = detector.feed(frame.index, frame.time_s, seen)
+        chooser.feed(frame, seen, detector.box)
+        for transition in transitions:
             chooser.end_shot(transition)
         chooser.settle(detector.settled_frame)
         yield from chooser.take_chosen()

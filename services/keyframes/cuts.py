@@ -1,0 +1,62 @@
+"""Tells a cut from motion, flashes and repeated frames."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from services.keyframes.history import History
+from services.keyframes.novelty import unexplained
+from services.keyframes.signatures import BLANK_CONTRAST, difference
+
+# Frames on either side that a step is compared with.
+HALO_FRAMES = 6
+# A step smaller than this many levels, or than this share of the picture's contrast, is no cut.
+LEAST_STEP, LEAST_STEP_OF_CONTRAST = 0.8, 0.04
+# Neighbouring steps below this share of the examined one are repeated frames (animation on threes, 24 shown as 60).
+REPEATED_SHARE = 0.08
+# How far a cut exceeds the steps beside it.
+LEAST_STEP_RATIO = 1.2
+# After a flash or a flicker the picture is back: so many frames later, with less than this share of the change left.
+FLASH_FRAMES = (2, 3, 4, 5)
+FLASH_SHARE = 0.5
+
+
+def is_cut(history: History, at: int, least_novelty: float) -> bool:
+    """Tell whether the frame at a place in the history shows another picture than the frame before it.
+
+    least_novelty: the least share of content that is new, beyond what motion makes new in the steps beside it.
+    """
+    before, now = history[at - 1], history[at]
+    least_contrast = min(before.contrast, now.contrast)
+    if least_contrast < BLANK_CONTRAST or now.step < max(LEAST_STEP, LEAST_STEP_OF_CONTRAST * least_contrast):
+        return False
+    beside = [
+        _nearest_motion(history, at, range(at - 1, max(0, at - 1 - HALO_FRAMES), -1)),
+        _nearest_motion(history, at, range(at + 1, min(len(history), at + 1 + HALO_FRAMES))),
+    ]
+    places = [place for place in beside if place is not None]
+    if any(now.step < LEAST_STEP_RATIO * history[place].step for place in places):
+        return False
+    new = unexplained(before.signature, now.signature, history.box)
+    if new < least_novelty:
+        return False
+    for place in places:
+        if new - unexplained(history[place - 1].signature, history[place].signature, history.box) < least_novelty:
+            return False
+    return not _is_flash(history, at, new)
+
+
+def _nearest_motion(history: History, at: int, places: Iterable[int]) -> int | None:
+    return next((place for place in places if history[place].step > REPEATED_SHARE * history[at].step), None)
+
+
+def _is_flash(history: History, at: int, new: float) -> bool:
+    last = len(history) - 1
+    for frames in FLASH_FRAMES:
+        for first, second in ((at - 1, at - 1 + frames), (at - frames, at)):
+            if first >= 0 and second <= last:
+                left = difference(history[first].signature, history[second].signature)
+                if left < FLASH_SHARE * history[at].step:
+                    return True
+    after = history[min(last, at + FLASH_FRAMES[1])]
+    return unexplained(history[at - 1].signature, after.signature, history.box) < FLASH_SHARE * new

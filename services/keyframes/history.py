@@ -1,0 +1,78 @@
+"""The last seconds of a video as the search for transitions sees them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import cv2
+
+from services.keyframes.novelty import Box, Layout
+from services.keyframes.signatures import Signature, difference
+
+# The layout changes slowly: looking at every fourth frame suffices.
+LAYOUT_EVERY_FRAMES = 4
+
+
+@dataclass(slots=True)
+class Sample:
+    """A frame as it is remembered.
+
+    step: difference to the frame before, in levels of 255. contrast: standard deviation of the luma where the layout
+    lets the picture change.
+    """
+
+    index: int
+    time_s: float
+    signature: Signature
+    step: float
+    contrast: float
+
+
+class History:
+    """The samples of the last `length_s` seconds, at least `least_frames` of them, oldest first."""
+
+    def __init__(self, length_s: float, least_frames: int) -> None:
+        self._length_s = length_s
+        self._least_frames = least_frames
+        self._samples: list[Sample] = []
+        self._layout = Layout()
+
+    @property
+    def box(self) -> Box:
+        return self._layout.box
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    def __getitem__(self, place: int) -> Sample:
+        return self._samples[place]
+
+    def __iter__(self) -> Iterator[Sample]:
+        return iter(self._samples)
+
+    def feed(self, index: int, time_s: float, signature: Signature) -> None:
+        """Remember a frame and forget what is too old."""
+        samples = self._samples
+        if index % LAYOUT_EVERY_FRAMES == 0:
+            box = self._layout.box
+            self._layout.feed(index, signature)
+            if self._layout.box != box:
+                for sample in samples:
+                    sample.contrast = contrast(sample.signature, self.box)
+        step = difference(samples[-1].signature, signature) if samples else 0.0
+        samples.append(Sample(index, time_s, signature, step, contrast(signature, self.box)))
+        outdated = 0
+        while samples[outdated].time_s < time_s - self._length_s and len(samples) - outdated > self._least_frames:
+            outdated += 1
+        del samples[:outdated]
+
+    def between(self, start_s: float, end_s: float) -> list[Sample]:
+        """Return the samples with start_s <= time <= end_s."""
+        return [sample for sample in self._samples if start_s <= sample.time_s <= end_s]
+
+
+def contrast(signature: Signature, box: Box) -> float:
+    """Return the standard deviation of the luma within the box, in levels of 255."""
+    luma = signature.luma[box.top : box.bottom, box.left : box.right]
+    return float(cv2.meanStdDev(luma)[1][0, 0])
