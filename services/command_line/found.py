@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import click
 
 from services.client import ApiError, Client, Json
 from services.command_line.options import json_option, server_option
-from services.command_line.output import clock, percent, print_json, remarks, results, table
+from services.command_line.output import clock, percent, print_json, remarks, results, show, table
 
 NOT_FOUND = 404
 
@@ -54,19 +54,23 @@ def _clusterings(client: Client, found_in: str) -> list[Json]:
         raise ApiError(f"There is no job and no clustering {found_in}.", NOT_FOUND) from None
 
 
-def show_clustering(clustering: Json, found: Iterable[Json]) -> None:
-    """One clustering: a line of what it is, a table of its clusters, its notes."""
+def show_clustering(clustering: Json, found: Iterable[Json], names: Mapping[int, str] | None = None) -> None:
+    """One clustering: a line of what it is, a table of its clusters, its notes.
+
+    names: what the clusters mostly show, by label, where that is known.
+    """
     console = results()
     quality = "" if clustering["silhouette"] is None else f", silhouette {clustering['silhouette']:.3f}"
     console.print(
-        f"[bold]{clustering['model']}[/bold], {clustering['settings']['algorithm']}: {clustering['state']}, "
-        f"{clustering['n_clusters_used'] or 0} clusters of {clustering['key_frames'] or 0} key frames{quality}  "
-        f"[dim]{clustering['id']}[/dim]"
+        f"{clustering['model']}, {clustering['settings']['algorithm']}: {clustering['state']}, "
+        f"{clustering['n_clusters_used'] or 0} clusters of {clustering['key_frames'] or 0} key frames{quality}",
+        style="bold",
     )
+    console.print(f"Clustering {clustering['id']}")
     if clustering["error"]:
-        console.print(clustering["error"]["message"], markup=False)
+        show(clustering["error"]["message"])
     numbers = ("label", "size", "videos", "of videos", "mean distance")
-    rows = table(*numbers, "for example", right=numbers)
+    rows = table(*numbers, *(["mostly"] if names else []), "for example", right=numbers)
     for cluster in found:
         rows.add_row(
             str(cluster["label"]),
@@ -74,11 +78,12 @@ def show_clustering(clustering: Json, found: Iterable[Json]) -> None:
             str(cluster["videos"]),
             percent(cluster["video_share"]),
             f"{cluster['mean_distance']:.3f}",
+            *([names[cluster["label"]]] if names else []),
             place_of(cluster["medoid"]),
         )
-    console.print(rows, markup=False)
+    console.print(rows)
     for note in clustering["notes"]:
-        console.print(note, markup=False)
+        show(note)
 
 
 @click.command()
@@ -109,7 +114,7 @@ def search(
     rows = table("key frame", "distance", "where", right=("distance",))
     for result in answer["results"]:
         rows.add_row(result["id"], f"{result['distance']:.4f}", place_of(result))
-    results().print(rows, markup=False)
+    results().print(rows)
 
 
 @click.command()
@@ -126,7 +131,7 @@ def models(server: str, as_json: bool) -> None:
     for model in found:
         what = model["title"] if not model["problem"] else f"{model['title']}. {model['problem']}"
         rows.add_row(model["name"], str(model["dimension"] or ""), usable[model["available"]], what)
-    results().print(rows, markup=False)
+    results().print(rows)
 
 
 def place_of(key_frame: Json) -> str:

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import click
 from rich.console import Console
-from rich.progress import DownloadColumn, Progress
+from rich.progress import DownloadColumn
 
 from services.client import Client
+from services.command_line.output import bars
 
 #: Names by which a file of a folder is taken for a video. A file that is named by itself may be called anything.
 VIDEO_NAME = re.compile(
@@ -68,8 +69,7 @@ def describe_skipped(skipped: Sequence[Path]) -> str:
 def upload_files(videos: Sequence[str | Path], client: Client, console: Console) -> list[str]:
     """The same videos as URLs: files are uploaded first and become `upload:<id>`."""
     files = [video for video in videos if isinstance(video, Path)]
-    columns = (*Progress.get_default_columns(), DownloadColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+    with bars(console, DownloadColumn()) as progress:
         row = progress.add_task("Uploading", total=sum(file.stat().st_size for file in files), visible=bool(files))
 
         def url_of(video: str | Path) -> str:

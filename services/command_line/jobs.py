@@ -10,7 +10,7 @@ import click
 from services.client import FINAL_STATES, Client, Json
 from services.command_line.inputs import describe_skipped, find_inputs, read_list, upload_files
 from services.command_line.options import NameValue, NClusters, given, json_option, server_option
-from services.command_line.output import clock, percent, print_json, remarks, results, table
+from services.command_line.output import clock, percent, print_json, remarks, results, say, show, table
 from services.command_line.progress import one_line, show_progress
 
 job_argument = click.argument("job_id", metavar="JOB")
@@ -45,15 +45,14 @@ def submit(
     **clustering: Any,
 ) -> None:
     """Submit videos as a job. Files, and the videos in folders, are uploaded first."""
-    console = remarks()
     inputs = find_inputs([*videos, *(line for file in lists for line in read_list(file))])
     if inputs.skipped:
-        console.print(describe_skipped(inputs.skipped))
+        say(describe_skipped(inputs.skipped))
     if not inputs.videos:
         raise click.UsageError("There is no video to submit: name URLs, files or folders, or a list with -f.")
     client = Client(server)
     job = client.submit(
-        upload_files(inputs.videos, client, console),
+        upload_files(inputs.videos, client, remarks()),
         name=name,
         models=list(models),
         key_frames={**dict(parameters), **given(strategy=strategy)},
@@ -61,16 +60,16 @@ def submit(
     )
     repeated = job.get("repeated_urls") or []
     if repeated:
-        console.print(f"{len(repeated)} repeated URLs count once, such as {repeated[0]}")
+        say(f"{len(repeated)} repeated URLs count once, such as {repeated[0]}")
     if wait:
         if not as_json:
-            console.print(f"Job {job['id']}, page {page_of(client, job)}")
+            say(f"Job {job['id']}, page {page_of(client, job)}")
         finish(client, job["id"], as_json)
     elif as_json:
         print_json(job)
     else:
-        results().print(f"Job {job['id']}: {job['sources']} sources\nPage: {page_of(client, job)}")
-        console.print(f"Follow it with: reelmap status {job['id']} --watch")
+        show(f"Job {job['id']}: {job['sources']} sources\nPage: {page_of(client, job)}")
+        say(f"Follow it with: reelmap status {job['id']} --watch")
 
 
 @click.command()
@@ -108,7 +107,7 @@ def status(job_id: str, watch: bool, server: str, as_json: bool) -> None:
     if watch:
         finish(client, job_id, as_json)
     else:
-        show(client, client.job(job_id), as_json)
+        show_job(client, client.job(job_id), as_json)
 
 
 @click.command()
@@ -156,25 +155,24 @@ def delete(job_id: str, yes: bool, server: str, as_json: bool) -> None:
     if as_json:
         print_json({"deleted": job_id})
     else:
-        results().print(f"Job {job_id} deleted")
+        show(f"Job {job_id} deleted")
 
 
 def finish(client: Client, job_id: str, as_json: bool) -> None:
     """Follow a job to its end, show it, and exit with 1 when it failed or was cancelled."""
     job = show_progress(client.follow(job_id), remarks())
-    show(client, job, as_json)
+    show_job(client, job, as_json)
     if job["state"] in ("failed", "cancelled"):
         raise SystemExit(1)
 
 
-def show(client: Client, job: Json, as_json: bool) -> None:
+def show_job(client: Client, job: Json, as_json: bool) -> None:
     """Print a job and, for people, the sources that failed."""
     if as_json:
         print_json(job)
         return
-    console = results()
     for line in summary(client, job):
-        console.print(line)
+        show(line)
     failed = list(client.sources(job["id"], "failed")) if job["progress"]["keyframes"]["failed"] else []
     if failed:
         show_sources(failed)
@@ -202,7 +200,7 @@ def show_sources(found: Iterable[Json]) -> None:
         key_frames = "" if source["key_frames"] is None else str(source["key_frames"])
         name = source["title"] or source["url"]
         rows.add_row(name, source["state"], str(source["attempts"]), key_frames, error["message"] if error else "")
-    results().print(rows, markup=False)
+    results().print(rows)
 
 
 def page_of(client: Client, job: Json) -> str:
@@ -215,4 +213,4 @@ def _show_short(job: Json, as_json: bool) -> None:
     if as_json:
         print_json(job)
     else:
-        results().print(f"Job {job['id']}: {one_line(job)}")
+        show(f"Job {job['id']}: {one_line(job)}")

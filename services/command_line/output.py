@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 # In a pipe no terminal says how wide a line may be, and a cut id is of no use.
@@ -30,8 +30,19 @@ def remarks() -> Console:
     return _console(stderr=True)
 
 
+def say(text: str) -> None:
+    """A remark for a person. Long lines are left to the terminal, so that commands in them can be copied."""
+    remarks().print(text, soft_wrap=True)
+
+
+def show(text: str) -> None:
+    """A line of a result for a person."""
+    results().print(text, soft_wrap=True)
+
+
 def _console(*, stderr: bool) -> Console:
-    console = Console(stderr=stderr, highlight=False)
+    # Brackets in names of videos are no markup.
+    console = Console(stderr=stderr, highlight=False, markup=False, emoji=False)
     if not console.is_terminal:
         console.width = PIPE_WIDTH
     return console
@@ -50,13 +61,12 @@ def table(*columns: str, right: Iterable[str] = (), title: str | None = None) ->
     return made
 
 
-def bars(console: Console, *extra: TextColumn) -> Progress:
-    """Progress bars: shown on a terminal, nothing at all in a pipe."""
+def bars(console: Console, *columns: ProgressColumn) -> Progress:
+    """Progress bars: shown on a terminal, nothing at all in a pipe. columns: in place of `3/12`."""
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
-        MofNCompleteColumn(),
-        *extra,
+        *(columns or (MofNCompleteColumn(),)),
         TimeElapsedColumn(),
         console=console,
         disable=not console.is_terminal,

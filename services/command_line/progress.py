@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from rich.console import Console
-from rich.progress import TextColumn
+from rich.progress import MofNCompleteColumn, TextColumn
 
 from services.client import FINAL_STATES, Json
 from services.command_line.output import bars
@@ -22,7 +22,7 @@ def show_progress(job_versions: Iterable[Json], console: Console) -> Json:
 
 
 def _show_bars(job_versions: Iterable[Json], console: Console) -> Json:
-    with bars(console, TextColumn("{task.fields[remark]}")) as progress:
+    with bars(console, MofNCompleteColumn(), TextColumn("{task.fields[remark]}", markup=False)) as progress:
         rows = {stage: progress.add_task(title, total=None, remark="") for stage, title in STAGES.items()}
         for job in job_versions:
             for stage, row in rows.items():

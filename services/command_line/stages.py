@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from rich.text import Text
 
 from services.command_line.options import NameValue, NClusters, given, json_option
-from services.command_line.output import bars, clock, percent, print_json, remarks, results, table
+from services.command_line.output import bars, clock, percent, print_json, remarks, results, say, show, table
 from shared import catalog
 from shared.errors import ErrorKind, PermanentError
 from shared.settings import load_settings
@@ -54,7 +55,7 @@ def keyframes(
     for key_frame, path in zip(extraction.key_frames, files, strict=True):
         rows.add_row(str(key_frame.frame_index), clock(key_frame.time_s), str(key_frame.shot_index), str(path))
     results().print(rows)
-    remarks().print(
+    say(
         f"{len(files)} key frames of {extraction.frames} frames in {len(extraction.shots)} shots, "
         f"{clock(extraction.duration_s)}; reduction {percent(extraction.reduction)}"
     )
@@ -67,11 +68,11 @@ def _extract(file: Path, out: Path, settings: dict[str, Any]) -> tuple[Extractio
     strategy = settings.pop("strategy")
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".reelmap-", dir=out.parent) as folder, Decoder() as decoder:
-        with remarks().status(f"Reading {file.name}") as status:
+        with remarks().status(Text(f"Reading {file.name}")) as status:
 
             def say_how_many() -> None:
                 written = len(list(Path(folder).glob(PICTURES)))
-                status.update(f"Reading {file.name}: {written} key frames")
+                status.update(Text(f"Reading {file.name}: {written} key frames"))
 
             extraction = decoder.extract(file, folder, strategy, settings, check=say_how_many)
         out.mkdir(exist_ok=True)
@@ -131,7 +132,7 @@ def embed(pictures: Sequence[Path], model_name: str, out: Path, as_json: bool) -
     if as_json:
         print_json({"file": str(out), "shape": list(X.shape), "model": model_name, "fingerprint": embedder.fingerprint})
     else:
-        results().print(f"{out}: {X.shape[0]} vectors of {X.shape[1]} numbers by {model_name}")
+        show(f"{out}: {X.shape[0]} vectors of {X.shape[1]} numbers by {model_name}")
 
 
 def _naming(path: Path, read: Callable[[], Any]) -> Any:
@@ -215,14 +216,13 @@ def _show_clustering(clustering: Clustering) -> None:
     rows = table("label", "size", "share", "medoid (row)", right=("label", "size", "share", "medoid (row)"))
     for one in clustering.clusters:
         rows.add_row(str(one.label), str(one.size), percent(one.share), str(one.medoid_index))
-    console = results()
-    console.print(rows)
-    console.print(
+    results().print(rows)
+    show(
         f"{clustering.n_clusters_used} clusters, {clustering.noise} vectors in none; inertia {clustering.inertia:.6g}, "
         f"silhouette {_score(clustering.silhouette)}"
     )
     for note in clustering.notes:
-        console.print(note)
+        show(note)
 
 
 def _show_evidence(evidence: Sequence[Evidence], settings: dict[str, Any], as_json: bool) -> None:

@@ -21,7 +21,7 @@ from services.command_line.found import show_clustering
 from services.command_line.inputs import describe_skipped, find_inputs, upload_files
 from services.command_line.jobs import show_sources
 from services.command_line.options import NClusters, given
-from services.command_line.output import percent, remarks, results
+from services.command_line.output import percent, remarks, say, show
 from services.command_line.progress import show_progress
 from services.local.corpus import PHOTOS, Corpus, load_corpus, make_corpus, truth_at
 from services.local.lock import FolderLock
@@ -38,8 +38,6 @@ MODELS = (*catalog.DEFAULT_MODELS, "hog_color")
 #: In every folder that a demo has made, so that none is wiped that holds something else.
 MARK = ".reelmap-demo"
 HOST = "127.0.0.1"
-
-say = remarks().print
 
 
 @click.command()
@@ -67,7 +65,7 @@ def run(videos: Sequence[str], models: str | None, n_clusters: int | str | None,
     settings = load_settings()
     inputs = find_inputs(videos)
     if inputs.skipped:
-        say(describe_skipped(inputs.skipped), markup=False)
+        say(describe_skipped(inputs.skipped))
     chosen = usable_models(models, settings)
     wipe(folder)
 
@@ -107,7 +105,7 @@ def run(videos: Sequence[str], models: str | None, n_clusters: int | str | None,
             ErrorKind.NO_VECTORS, f"The job ended {job['state']} without a clustering; logs: {folder / 'data' / 'logs'}"
         )
     say(f"Took {time.monotonic() - started_at:.0f} s. Everything is stopped again.")
-    results().print(f"Look at it: {page.absolute().as_uri()}", markup=False, soft_wrap=True)
+    show(f"Look at it: {page.absolute().as_uri()}")
 
 
 def usable_models(names: str | None, settings: Settings) -> Sequence[str]:
@@ -117,7 +115,7 @@ def usable_models(names: str | None, settings: Settings) -> Sequence[str]:
         return [catalog.known("model", name, known).name for name in re.split(r"[,\s]+", names.strip())]
     choice = choose_models([known[name] for name in MODELS], settings.weights_dir, use_hub=settings.hub)
     for sentence in choice.left_out:
-        say(sentence, markup=False)
+        say(sentence)
     say(f"Models: {', '.join(choice.usable)}")
     return choice.usable
 
@@ -164,19 +162,18 @@ def _model_result(client: Client, clustering: Json, corpus: Corpus) -> ModelResu
 
 def report(job: Json, found: Sequence[ModelResult], failed: Sequence[Json]) -> None:
     """Print what was found, and what could not be read."""
-    console = results()
     for result in found:
-        console.print()
-        show_clustering(result.clustering, result.clusters)
+        show("")
+        show_clustering(result.clustering, result.clusters, result.names)
         if result.agreement is not None:
-            console.print(
+            show(
                 f"Against the truth ({len(PHOTOS)} photographs): purity {result.agreement.purity:.2f}, "
                 f"NMI {result.agreement.nmi:.2f}, adjusted Rand index {result.agreement.ari:.2f}"
             )
     if failed:
-        console.print(f"\nNot read: {len(failed)} of {job['sources']} sources")
+        show(f"\nNot read: {len(failed)} of {job['sources']} sources")
         show_sources(failed)
-    console.print(
+    show(
         f"\nThe job {job['state'].replace('_', ' ')}: {job['videos']} videos, {job['frames']} frames read, "
         f"{job['key_frames_count']} key frames, reduction {percent(job['reduction'])}"
     )
