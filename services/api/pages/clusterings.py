@@ -49,7 +49,7 @@ def _asked(clustering: Clustering) -> str:
     asked = clustering.n_clusters_asked
     if asked is None or asked == clustering.n_clusters_used:
         return ""
-    return "chosen by silhouette" if asked == "auto" else f"{asked} asked for"
+    return "auto" if asked == "auto" else f"{asked} asked for"
 
 
 @blueprint.get("/clusters/<id:cluster_id>")

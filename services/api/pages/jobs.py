@@ -18,6 +18,7 @@ from services.api.pages import forms
 from services.api.problems import NotFound, Refusal, parse
 from services.api.queries import clusterings, clusters, jobs, sources
 from services.api.queries.catalog import list_models
+from services.api.queries.covers import list_covers
 from services.api.schemas import (
     Cluster,
     Clustering,
@@ -82,12 +83,14 @@ def _jobs_page(problem: Refusal | None = None) -> str:
     paging = parse(JobsPaging, request.args.to_dict())
     with transaction() as connection:
         page = jobs.list_jobs(connection, current_project_id(), **dict(paging))
+        covers = list_covers(connection, current_project_id(), [job.id for job in page.items])
         models = list_models(connection, service().settings)
     given = forms.given(request.form, videos="", name="", n_clusters="")
     given["models"] = request.form.getlist("models") or forms.default_models(models)
     return render_template(
         "jobs.html",
         jobs=page,
+        covers=covers,
         cursor=paging.cursor,
         models=models,
         given=given,
@@ -207,7 +210,7 @@ def _job_page(job_id: str, problem: Refusal | None = None, form: str = "") -> st
         failed=failed,
         clusterings=made,
         previews=previews,
-        models=models,
+        further_models=[model for model in models if model.name not in job.models],
         algorithms=catalog.algorithms(),
         scalings=catalog.SCALINGS,
         given=_given(),

@@ -62,8 +62,8 @@ def percent(part: float) -> str:
 
 
 def measure(value: float) -> str:
-    """A quality or a distance, to four digits that matter."""
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+    """A quality or a distance: three places, none where they no longer matter."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3f}"
 
 
 def state(value: str) -> str:
