@@ -75,7 +75,10 @@ def _dissolve(samples: list[Sample], history: History, least_novelty: float) -> 
         return None
     if MID < 1:
         m = min(samples[1:-1], key=lambda one: abs(shares[samples.index(one)] - 0.5)).signature
-        if max(unexplained(first.signature, m, history.box), unexplained(m, last.signature, history.box)) > MID * novelty:
+        if (
+            max(unexplained(first.signature, m, history.box), unexplained(m, last.signature, history.box))
+            > MID * novelty
+        ):
             return None
     middle = np.interp(0.5, np.maximum.accumulate(shares), [sample.index for sample in samples])
     return Gap(first.index + 1, int(middle), last.index)

@@ -22,6 +22,8 @@ CANDIDATES_PER_VIEW = 4
 COMPARE_EVERY_S = 0.35
 # Views of one shot become rarer with their number: the n-th begins at least so many seconds x n after the one before.
 VIEW_GAP_S = 0.5
+# What is new since the last comparison is put down to motion, half of it after so many seconds of the same view.
+MOTION_S = 4.0
 # Two pictures show the same when their difference is below this share of their contrast (and one level) and no part
 # of either misses more than this share of its content in the other.
 SAME_LEVELS, SAME_LEVELS_SHARE, SAME_CONTENT = 1.0, 0.12, 0.12
@@ -53,11 +55,11 @@ def novelty(known: Signature, seen: Signature, box: Box) -> float:
     return float(np.sort(shares * weights)[-len(shares) // 4 :].mean())
 
 
-def are_near_duplicates(a: Signature, b: Signature, box: Box) -> bool:
+def are_near_duplicates(a: Signature, b: Signature, box: Box, same_content: float = SAME_CONTENT) -> bool:
     """Tell whether two pictures show the same for a person who looks for what is in a video."""
     if difference(a, b) > SAME_LEVELS + SAME_LEVELS_SHARE * min(a.contrast, b.contrast):
         return False
-    return novelty(a, b, box) < SAME_CONTENT and novelty(b, a, box) < SAME_CONTENT
+    return novelty(a, b, box) < same_content and novelty(b, a, box) < same_content
 
 
 @dataclass(slots=True)
@@ -105,6 +107,7 @@ class KeyFrameChooser:
         self._views: list[View] = []
         self._novel: Candidate | None = None
         self._next_comparison_s = 0.0
+        self._compared: Signature | None = None
         self._last_resort: Candidate | None = None
         self._kept: list[_Kept] = []
         self._repeats: dict[int, list[tuple[float, float]]] = {}
@@ -178,15 +181,19 @@ class KeyFrameChooser:
             self._views[-1].add(candidate)
 
     def _is_new(self, candidate: Candidate) -> bool:
+        """Tell whether the shot shows something that it has not shown yet, more than its motion alone would make new."""
+        before, self._compared = self._compared, candidate.signature
         view = self._views[-1]
-        if candidate.frame.time_s < view.start_s + VIEW_GAP_S * len(self._views):
+        if before is None or candidate.frame.time_s < view.start_s + VIEW_GAP_S * len(self._views):
             return False
+        least = self._view_novelty
         for known in reversed(self._views):
-            if difference(known.leader, candidate.signature) < SAME_LEVELS:
+            if novelty(known.leader, candidate.signature, self._box) < least:
                 return False
-            if novelty(known.leader, candidate.signature, self._box) < self._view_novelty:
-                return False
-        return True
+            if known is view:
+                motion_share = MOTION_S / (MOTION_S + candidate.frame.time_s - view.start_s)
+                least += motion_share * novelty(before, candidate.signature, self._box)
+        return novelty(view.leader, candidate.signature, self._box) >= least
 
     def _close_shot(self, end_frame: int, end_s: float) -> None:
         while self._waiting and self._waiting[0].frame.index < end_frame:
@@ -199,7 +206,7 @@ class KeyFrameChooser:
         self._close_view(end_s)
         self._shots.append(Shot(self._start_frame, end_frame, self._start_s, end_s))
         self._start_frame, self._start_s = end_frame, end_s
-        self._views, self._spare, self._novel = [], [], None
+        self._views, self._spare, self._novel, self._compared = [], [], None, None
 
     def _close_view(self, end_s: float) -> None:
         if not self._views or not self._views[-1].candidates:
@@ -209,7 +216,8 @@ class KeyFrameChooser:
         view.candidates = []
         self._kept = [one for one in self._kept if one.shot_index >= shot_index - self._duplicate_memory_shots]
         for kept in self._kept:
-            if are_near_duplicates(kept.signature, best.signature, self._box):
+            same_content = self._view_novelty if kept.shot_index == shot_index else SAME_CONTENT
+            if are_near_duplicates(kept.signature, best.signature, self._box, same_content):
                 self._repeats.setdefault(kept.frame_index, []).append((view.start_s, end_s))
                 return
         self._kept.append(_Kept(best.frame.index, shot_index, best.signature))

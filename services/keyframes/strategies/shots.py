@@ -27,7 +27,7 @@ class Parameters:
 
     cut_novelty: float = 0.2
     gradual_novelty: float = 0.45
-    view_novelty: float = 0.6
+    view_novelty: float = 0.5
     duplicate_memory_shots: int = 1
 
     def __post_init__(self) -> None:
