@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from flask import Flask
 
 from services.api import paths
 from services.api.pages import words
+from services.api.queries.memberships import Membership
 from services.api.schemas import Cluster, Job, KeyFrame, Source, SourceOfKeyFrame
 
 
@@ -16,8 +15,8 @@ def job_name(job: Job) -> str:
     return job.name or f"Job of {job.created_at:%-d %b %Y, %H:%M}"
 
 
-def cluster_name(cluster: Any) -> str:
-    """Cluster 7, or Noise. cluster: anything with a label."""
+def cluster_name(cluster: Cluster | Membership) -> str:
+    """Cluster 7, or Noise."""
     return f"Cluster {cluster.label}" if cluster.label >= 0 else "Noise"
 
 

@@ -11,33 +11,33 @@ from services.api import paths
 
 @dataclass(frozen=True)
 class Membership:
-    """A key frame's place in one clustering. `distance` is None in noise, which has no centroid."""
+    """A key frame's place in one clustering. Noise is no cluster: it has no id, no size and no distance."""
 
-    cluster_id: str
+    clustering_id: str
+    cluster_id: str | None
     label: int
-    size: int
+    size: int | None
     distance: float | None
-    job_id: str
     model: str
     algorithm: str
     n_clusters_used: int | None
 
     @property
     def page(self) -> str:
-        """The address of the cluster's page."""
-        return paths.cluster_page(self.cluster_id)
+        """The address of the cluster's page, or the clustering's for noise."""
+        return paths.cluster_page(self.cluster_id) if self.cluster_id else paths.clustering_page(self.clustering_id)
 
 
 def list_memberships(connection: Connection, project_id: str, key_frame_id: str, limit: int = 20) -> list[Membership]:
-    """The clusters that a key frame is in, those of the newest clusterings first."""
+    """Where a key frame is in the clusterings that saw it, the newest first."""
     rows = connection.execute(
         text(
             """
-            SELECT g.id AS cluster_id, a.label, g.size, a.distance, c.job_id, c.model,
+            SELECT c.id AS clustering_id, g.id AS cluster_id, a.label, g.size, a.distance, c.model,
                    c.settings ->> 'algorithm' AS algorithm, c.n_clusters_used
             FROM assignments a
             JOIN clusterings c ON c.id = a.clustering_id
-            JOIN clusters g ON g.clustering_id = a.clustering_id AND g.label = a.label
+            LEFT JOIN clusters g ON g.clustering_id = a.clustering_id AND g.label = a.label
             JOIN jobs j ON j.id = c.job_id
             WHERE a.key_frame_id = :key_frame AND j.project_id = :project
             ORDER BY c.created_at DESC, c.id LIMIT :limit"""

@@ -1,0 +1,414 @@
+"""The pages, as a browser asks for them."""
+
+from __future__ import annotations
+
+import io
+import re
+from html.parser import HTMLParser
+
+import pytest
+from flask.testing import FlaskClient
+from sqlalchemy import text
+from werkzeug.test import TestResponse
+
+from shared import tasks
+from shared.errors import ErrorKind
+
+BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
+HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>"
+
+
+class Page(HTMLParser):
+    """What a browser would see: tags with their attributes, and the text."""
+
+    def __init__(self, answer: TestResponse) -> None:
+        super().__init__()
+        self.status = answer.status_code
+        self.html = answer.text
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        assert answer.mimetype == "text/html", answer.text
+        self.feed(answer.text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+    def all(self, tag: str, attribute: str) -> list[str]:
+        return [found for name, attrs in self.tags if name == tag and (found := attrs.get(attribute)) is not None]
+
+
+@pytest.fixture
+def browse(client: FlaskClient):
+    """Opens a page."""
+    return lambda path: Page(client.get(path, headers=BROWSER))
+
+
+@pytest.fixture
+def send(client: FlaskClient):
+    """Submits a form. Returns the answer."""
+    return lambda path, **fields: client.post(path, data=fields, headers=BROWSER)
+
+
+@pytest.fixture
+def finished(submit, workers):
+    """A job of two videos that succeeded."""
+    job = submit(2, name="Two clips")
+    workers.finish(job["id"])
+    return job
+
+
+def clustering_of(client: FlaskClient, job: dict) -> dict:
+    return client.get(f"/api/v1/jobs/{job['id']}/clusterings").json["clusterings"][0]
+
+
+def clusters_of(client: FlaskClient, clustering: dict) -> list[dict]:
+    return client.get(f"/api/v1/clusterings/{clustering['id']}/clusters").json["clusters"]
+
+
+# --- Jobs ---------------------------------------------------------------------------------------------------------
+
+
+def test_without_jobs_the_first_page_says_what_to_do(browse):
+    page = browse("/")
+    assert page.status == 200
+    assert "Nothing has been submitted yet" in page.text
+
+
+def test_jobs_are_listed_with_state_and_counts(browse, finished, submit):
+    submit(1)
+    page = browse("/")
+    assert "Two clips succeeded" in page.text
+    assert "2 sources 200 frames read → 6 key frames 97 % left out" in page.text
+    assert "Job of" in page.text
+    assert f"/jobs/{finished['id']}" in page.all("a", "href")
+
+
+def test_a_model_that_cannot_work_is_offered_with_the_reason_and_cannot_be_chosen(browse):
+    page = browse("/")
+    boxes = {attrs["value"]: attrs for tag, attrs in page.tags if tag == "input" and attrs.get("name") == "models"}
+    assert "disabled" in boxes["vit_mae_base"]
+    assert "disabled" not in boxes["hog_color"]
+    assert "The weights of vit_mae_base are missing" in page.text
+
+
+def test_a_form_submits_urls_and_files_as_one_job(client, send):
+    answer = send(
+        "/jobs",
+        videos="https://example.org/a.mp4\n\n  https://example.org/b.mp4  \n",
+        files=(io.BytesIO(b"film"), "holiday.mp4"),
+        name="Mixed",
+        models="hog_color",
+        n_clusters="7",
+    )
+    assert answer.status_code == 303
+    job_id = answer.location.rsplit("/", 1)[-1]
+    job = client.get(f"/api/v1/jobs/{job_id}").json
+    assert (job["name"], job["models"], job["clustering"]["n_clusters"]) == ("Mixed", ["hog_color"], 7)
+    sources = client.get(f"/api/v1/jobs/{job_id}/sources").json["sources"]
+    assert [source["title"] or source["url"] for source in sources] == [
+        "https://example.org/a.mp4",
+        "https://example.org/b.mp4",
+        "holiday.mp4",
+    ]
+
+
+def test_a_refused_form_says_why_and_keeps_what_was_typed(send):
+    answer = send("/jobs", videos="https://example.org/a.mp4\nnot a url", name="Keep me", models="hog_color")
+    page = Page(answer)
+    assert page.status == 422
+    assert "not a url" in page.text
+    assert "Keep me" in page.all("input", "value")
+    assert "https://example.org/a.mp4" in page.text
+
+
+@pytest.mark.parametrize("n_clusters", ["0", "-3", "many"])
+def test_an_impossible_number_of_clusters_is_refused_by_name(send, n_clusters):
+    page = Page(send("/jobs", videos="https://example.org/a.mp4", models="hog_color", n_clusters=n_clusters))
+    assert page.status == 422
+    assert "n_clusters" in page.text
+
+
+def test_a_file_that_is_too_large_is_refused_on_a_page(send):
+    page = Page(send("/jobs", files=(io.BytesIO(b"x" * 200_000), "long.mp4"), models="hog_color"))
+    assert page.status == 413
+    assert "larger" in page.text
+
+
+def test_the_list_of_jobs_is_paged(browse, submit):
+    for number in range(3):
+        submit(1, name=f"Number {number}")
+    first = browse("/?limit=2")
+    assert "Number 2" in first.text and "Number 0" not in first.text
+    (more,) = [href for href in first.all("a", "href") if "cursor=" in href]
+    assert "Number 0" in browse(more).text
+
+
+# --- One job ------------------------------------------------------------------------------------------------------
+
+
+def test_a_running_job_is_polled_and_a_final_one_is_not(browse, submit, workers):
+    job = submit(1)
+    page = browse(f"/jobs/{job['id']}")
+    assert page.all("main", "data-poll") == [f"/api/v1/jobs/{job['id']}"]
+    assert page.all("main", "data-refresh") == [f"/jobs/{job['id']}"]
+    workers.finish(job["id"])
+    assert browse(f"/jobs/{job['id']}").all("main", "data-poll") == []
+
+
+def test_every_failed_source_is_shown_with_its_reason_and_its_attempts(browse, submit, workers, send, client):
+    job = submit(["https://example.org/gone.mp4", "https://example.org/there.mp4"])
+    workers.fail(job["id"], ErrorKind.NOT_FOUND, "example.org has no gone.mp4 any more.")
+    workers.finish(job["id"])
+    page = browse(f"/jobs/{job['id']}")
+    assert "partly failed" in page.text
+    assert "example.org has no gone.mp4 any more. (not found) 1" in page.text
+    assert "Retry what failed" in page.text
+    assert f"/jobs/{job['id']}/retry" in page.all("form", "action")
+
+    assert send(f"/jobs/{job['id']}/retry").status_code == 303
+    assert client.get(f"/api/v1/jobs/{job['id']}").json["state"] in ("queued", "running")
+    assert "Retry what failed" not in browse(f"/jobs/{job['id']}").text
+
+
+def test_a_retry_with_nothing_to_retry_says_so_on_the_jobs_page(send, finished):
+    page = Page(send(f"/jobs/{finished['id']}/retry"))
+    assert page.status == 409
+    assert "nothing to try again" in page.text
+    assert "Two clips" in page.text
+
+
+def test_sources_are_shown_with_what_came_of_them(browse, finished):
+    page = browse(f"/jobs/{finished['id']}")
+    assert "0.mp4 https://example.org/0.mp4 succeeded 0:10.0 100 3 97 %" in page.text
+
+
+def test_sources_can_be_filtered_and_paged(browse, submit, workers):
+    job = submit(3)
+    workers.fail(job["id"], ErrorKind.NOT_FOUND, "It is gone.")
+    page = browse(f"/jobs/{job['id']}?state=queued&limit=1")
+    assert "1.mp4" in page.text and "2.mp4" not in page.text
+    (more,) = [href for href in page.all("a", "href") if "cursor=" in href]
+    assert "state=queued" in more
+    assert "2.mp4" in browse(more).text
+
+
+def test_a_job_can_be_cancelled_and_gone_on_with(browse, submit, send):
+    job = submit(1)
+    assert send(f"/jobs/{job['id']}/cancel").status_code == 303
+    page = browse(f"/jobs/{job['id']}")
+    assert "cancelled" in page.text and "Go on with it" in page.text
+    refused = Page(send(f"/jobs/{job['id']}/sources", videos="https://example.org/more.mp4"))
+    assert refused.status == 409
+    assert "cancelled" in refused.text
+
+
+def test_videos_can_be_added(client, finished, send):
+    answer = send(f"/jobs/{finished['id']}/sources", videos="https://example.org/more.mp4")
+    assert answer.status_code == 303
+    assert client.get(f"/api/v1/jobs/{finished['id']}").json["sources"] == 3
+
+
+def test_adding_nothing_is_refused(finished, send):
+    assert send(f"/jobs/{finished['id']}/sources", videos=" \n").status_code == 422
+    assert send(f"/jobs/{finished['id']}/models").status_code == 422
+
+
+def test_clustering_again_leads_to_the_new_clustering(browse, client, finished, send):
+    answer = send(
+        f"/jobs/{finished['id']}/clusterings",
+        model="hog_color",
+        algorithm="minibatch_kmeans",
+        n_clusters="3",
+        seed="5",
+        scaling="l2",
+    )
+    assert answer.status_code == 303
+    page = browse(answer.location)
+    assert "queued" in page.text
+    clustering = clustering_of(client, finished)
+    assert page.all("main", "data-poll") == [clustering["links"]["self"]]
+    assert clustering["settings"] | {"n_clusters": 3, "seed": 5, "scaling": "l2"} == clustering["settings"]
+    # It never changes the job's state, and the job's page waits for it.
+    assert browse(f"/jobs/{finished['id']}").all("main", "data-poll") == [clustering["links"]["self"]]
+
+
+def test_a_refused_clustering_leaves_its_form_open(finished, send):
+    page = Page(send(f"/jobs/{finished['id']}/clusterings", algorithm="hdbscan", n_clusters="3", seed="0"))
+    assert page.status == 422
+    assert "n_clusters" in page.text
+    assert ("details", {"class": "panel", "open": None}) in page.tags
+
+
+def test_deleting_asks_first_and_then_deletes(browse, finished, send):
+    page = browse(f"/jobs/{finished['id']}")
+    assert "It cannot be undone" in page.text
+    answer = send(f"/jobs/{finished['id']}/delete")
+    assert (answer.status_code, answer.location) == (303, "/")
+    assert browse(f"/jobs/{finished['id']}").status == 404
+
+
+# --- Results ------------------------------------------------------------------------------------------------------
+
+
+def test_a_clustering_is_a_gallery(browse, client, finished):
+    clustering = clustering_of(client, finished)
+    page = browse(clustering["links"]["page"])
+    assert "2 clusters of 6 key frames" in page.text
+    assert "Silhouette 0.500 −1 to 1" in page.text
+    assert "a note" in page.text
+    for cluster in clusters_of(client, clustering):
+        assert cluster["links"]["page"] in page.all("a", "href")
+        assert f"Cluster {cluster['label']}" in page.text
+        assert cluster["medoid"]["image"] in page.all("img", "src")
+    assert "in 1 of 2 videos" in page.text
+
+
+def test_pictures_have_sizes_words_and_load_late(browse, client, finished):
+    page = browse(clustering_of(client, finished)["links"]["page"])
+    pictures = [attrs for tag, attrs in page.tags if tag == "img" and "/key-frames/" in (attrs["src"] or "")]
+    assert pictures
+    for picture in pictures:
+        assert (picture["width"], picture["height"], picture["loading"]) == ("64", "64", "lazy")
+        assert re.fullmatch(r"key frame at \d:\d\d\.\d of \d\.mp4", picture["alt"] or "")
+
+
+def test_a_cluster_is_shown_in_full_page_by_page(browse, client, finished):
+    cluster = clusters_of(client, clustering_of(client, finished))[0]
+    page = browse(cluster["links"]["page"])
+    assert page.text.count("0.100") == 2 and page.text.count("0.200") == 1
+    assert "Videos 1 of 2" in page.text
+
+
+def test_a_key_frame_is_shown_with_where_it_is_from_and_what_is_like_it(browse, client, finished):
+    cluster = clusters_of(client, clustering_of(client, finished))[0]
+    frame = cluster["medoid"]
+    page = browse(f"/key-frames/{frame['id']}")
+    assert frame["image"] in page.all("img", "src")
+    assert frame["sources"][0]["link"] in page.all("a", "href")
+    assert "0:00.5 – 0:00.7" in page.text or not frame["repeats"]
+    assert cluster["links"]["page"] in page.all("a", "href")
+    assert len([href for href in page.all("a", "href") if href.startswith("/key-frames/") and "?" not in href]) == 5
+
+
+def test_a_key_frame_in_noise_says_so(browse, client, submit, workers):
+    job = submit(1)
+    workers.extract(job["id"])
+    workers.embed(job["id"])
+    workers.cluster(job["id"], n_clusters=1, noise=1)
+    with workers.service.database.transaction() as connection:
+        key_frame_id = connection.execute(text("SELECT key_frame_id FROM assignments WHERE label = -1")).scalar_one()
+    page = browse(f"/key-frames/{key_frame_id}")
+    assert "Noise hog_color, kmeans" in page.text
+    assert clustering_of(client, job)["links"]["page"] in page.all("a", "href")
+
+
+def test_a_key_frame_without_vectors_says_so(browse, client, submit, workers):
+    job = submit(1)
+    workers.extract(job["id"])
+    with workers.service.database.transaction() as connection:
+        key_frame_id = connection.execute(text("SELECT id FROM key_frames LIMIT 1")).scalar_one()
+    assert "has not been embedded yet" in browse(f"/key-frames/{key_frame_id}").text
+
+
+def test_every_link_of_every_page_leads_somewhere(browse, client, finished):
+    to_visit, visited = ["/"], set()
+    while to_visit:
+        path = to_visit.pop()
+        if path in visited:
+            continue
+        visited.add(path)
+        with client.get(path, headers=BROWSER) as answer:
+            assert answer.status_code == 200, path
+            if answer.mimetype != "text/html" or path.startswith("/api/"):
+                continue
+            page = Page(answer)
+        found = [*page.all("a", "href"), *page.all("link", "href"), *page.all("img", "src"), *page.all("script", "src")]
+        to_visit += [link.split("#")[0] for link in found if link.startswith("/")]
+    assert len([path for path in visited if path.startswith("/key-frames/")]) >= 6
+
+
+# --- Search -------------------------------------------------------------------------------------------------------
+
+
+def test_a_picture_leads_to_a_page_that_waits_for_its_vector(browse, finished, send, jpeg):
+    answer = send("/search", picture=(io.BytesIO(jpeg), "red.jpg"), model="hog_color", job=finished["id"])
+    assert answer.status_code == 303
+    page = browse(answer.location)
+    assert "being embedded by hog_color" in page.text
+    (polled,) = page.all("main", "data-poll")
+    assert polled.startswith("/api/v1/searches/") and finished["id"] in polled
+    assert "refresh" in page.all("meta", "http-equiv")
+
+
+def test_the_answer_of_a_search_shows_the_nearest_key_frames(browse, finished, send, jpeg, workers):
+    location = send("/search", picture=(io.BytesIO(jpeg), "red.jpg"), model="hog_color").location
+    with workers.service.database.transaction() as connection:
+        (claim,) = workers.claim(connection, "t.queue = 'query'")
+        assert tasks.succeed(connection, claim)
+        connection.execute(text("UPDATE queries SET vector = '[1, 0, 0]'"))
+    page = browse(location)
+    assert page.all("main", "data-poll") == []
+    assert len([href for href in page.all("a", "href") if href.startswith("/key-frames/")]) == 6
+
+
+def test_what_is_no_picture_is_refused_on_the_form(finished, send):
+    page = Page(send("/search", picture=(io.BytesIO(b"text"), "notes.txt"), model="hog_color"))
+    assert page.status == 422
+    assert "not a JPEG, PNG or WebP" in page.text
+    assert Page(send("/search", model="hog_color")).status == 422
+
+
+# --- Names that attack, and pages that are not there ----------------------------------------------------------------
+
+
+def test_hostile_names_are_shown_and_do_nothing(browse, client, submit, workers):
+    upload = client.post(f"/api/v1/uploads?file_name={HOSTILE.replace('/', '')}", data=b"film").json
+    job = submit([upload["url"]], name=HOSTILE)
+    workers.finish(job["id"])
+    clustering = clustering_of(client, job)
+    cluster = clusters_of(client, clustering)[0]
+    pages = ["/", f"/jobs/{job['id']}", clustering["links"]["page"], cluster["links"]["page"], "/search"]
+    for path in [*pages, f"/key-frames/{cluster['medoid']['id']}"]:
+        page = browse(path)
+        assert "alert(1)" in page.text or "alert(1)" in " ".join(page.all("img", "alt"))
+        assert all(
+            attrs == {"type": "module", "src": "/static/reelmap.js"} for tag, attrs in page.tags if tag == "script"
+        )
+        assert "x" not in page.all("img", "src")
+
+
+def test_no_page_needs_inline_scripts_or_styles(browse, client, finished):
+    clustering = clustering_of(client, finished)
+    cluster = clusters_of(client, clustering)[0]
+    pages = ["/", f"/jobs/{finished['id']}", clustering["links"]["page"], cluster["links"]["page"], "/search"]
+    for path in [*pages, f"/key-frames/{cluster['medoid']['id']}", "/nowhere"]:
+        page = browse(path)
+        assert "style" not in {tag for tag, _ in page.tags}
+        for _, attrs in page.tags:
+            assert not [name for name in attrs if name == "style" or name.startswith("on")]
+
+
+@pytest.mark.parametrize("noun", ["jobs", "clusterings", "clusters", "key-frames", "searches"])
+def test_what_is_not_there_is_a_page_for_browsers(browse, noun):
+    page = browse(f"/{noun}/00000000-0000-0000-0000-00000000dead")
+    assert page.status == 404
+    assert "00000000-0000-0000-0000-00000000dead" in page.text
+
+
+def test_an_unknown_address_is_a_page_for_browsers_and_a_problem_document_for_programs(browse, client):
+    assert browse("/nowhere").status == 404
+    for answer in (client.get("/nowhere"), client.get("/api/v1/nowhere", headers=BROWSER)):
+        assert (answer.status_code, answer.mimetype) == (404, "application/problem+json")
+
+
+def test_a_wrong_cursor_is_explained(browse):
+    page = browse("/?cursor=nonsense")
+    assert page.status == 422
+    assert "not a cursor" in page.text
