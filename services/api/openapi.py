@@ -91,10 +91,11 @@ def register(app: APIFlask) -> None:
 
 def complete(document: dict[str, Any]) -> dict[str, Any]:
     """The document as APIFlask made it, with everything that it leaves out."""
-    document = _plain(document)
-    schemas = document["components"]["schemas"]
+    document["paths"] = _plain(document["paths"])
     # APIFlask names a part `Whole.Part`, once for every whole.
-    document["components"]["schemas"] = schemas = {name.rsplit(".", 1)[-1]: each for name, each in schemas.items()}
+    schemas = {name.rsplit(".", 1)[-1]: _plain(each) for name, each in document["components"]["schemas"].items()}
+    document["components"]["schemas"] = schemas
+    schemas.pop("HTTPError", None)  # APIFlask's own shape of an error
     for model in (Problem, SearchRequest, PendingSearch):
         schema = model.model_json_schema(ref_template=_SCHEMAS + "/{model}")
         schemas |= _plain({**schema.pop("$defs", {}), model.__name__: schema})
@@ -111,7 +112,7 @@ def _plain(node: Any) -> Any:
         return [_plain(each) for each in node]
     if not isinstance(node, dict):
         return node
-    node = {key: _plain(value) for key, value in node.items() if key not in ("title",) or not isinstance(value, str)}
+    node = {key: _plain(value) for key, value in node.items() if key != "title" or not isinstance(value, str)}
     if isinstance(ref := node.get("$ref"), str):
         node["$ref"] = f"{_SCHEMAS}/" + ref.rsplit("/", 1)[-1].rsplit(".", 1)[-1]
     if "const" in node:
@@ -148,9 +149,9 @@ def _describe_settings(schemas: dict[str, Any]) -> None:
         parameters: dict[str, Any] = dict(more)
         for entry in entries.values():
             for parameter in entry.parameters:
-                known = parameters.setdefault(parameter.name, {"description": ""})
-                words = f"{entry.name}: {parameter.type}, default {parameter.default!r}. "
-                known["description"] = known.get("description", "") + words
+                known = parameters.setdefault(parameter.name, {})
+                words = f"{entry.name}: {parameter.type}, default {parameter.default!r}"
+                known["description"] = "; ".join(filter(None, [known.get("description"), words]))
         field = "strategy" if name == "KeyFrameSettings" else "algorithm"
         schemas[name]["properties"][field] |= {"enum": [*entries, None], "nullable": True}
         schemas[name]["properties"] |= parameters
@@ -167,9 +168,15 @@ def _complete_operation(path: str, method: str, operation: dict[str, Any]) -> No
             errors.add(404)
         else:
             errors.add(422)
+            # Left out is not null: an address has no way to say null.
+            parameter["schema"].pop("nullable", None)
+        if parameter["in"] == "header":
+            parameter["name"] = parameter["name"].title()
     if "requestBody" in operation:
         operation["requestBody"]["required"] = True
-        errors |= {400, 413, 415, 422}
+        errors |= {400, 413, 422}
+        if "application/json" in operation["requestBody"]["content"]:
+            errors.add(415)
     responses = operation["responses"]
     errors |= {int(status) for status in responses if int(status) >= 400}
     for status in sorted(errors):

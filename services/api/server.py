@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
+import logging
+from pathlib import Path
 from typing import Any
 
 from gunicorn.app.base import BaseApplication  # type: ignore[import-untyped]
+from gunicorn.glogging import Logger  # type: ignore[import-untyped]
 
 from services.api.app import create_app
 from shared.logs import configure_logging
 from shared.settings import Settings, load_settings
 
-#: Anchored in docs/operations.md: waiting searches and slow uploads hold a thread each, so threads and not processes.
+logger = logging.getLogger(__name__)
+
+#: Searches that wait and slow uploads hold a thread each, so there are many threads and few processes.
 WORKERS, THREADS = 2, 16
+
+_MEMORY_FOLDER = Path("/dev/shm")
+
+
+class _Logger(Logger):  # type: ignore[misc]
+    """gunicorn's messages in our own format; requests are logged by the application."""
+
+    def setup(self, cfg: Any) -> None:
+        self.error_log.setLevel(logging.WARNING)
+        self.error_log.propagate = True
 
 
 class Server(BaseApplication):  # type: ignore[misc]
@@ -22,26 +37,22 @@ class Server(BaseApplication):  # type: ignore[misc]
         super().__init__()
 
     def load_config(self) -> None:
-        for name, value in self._options().items():
-            self.cfg.set(name, value)
-
-    def _options(self) -> dict[str, Any]:
-        return {
+        options: dict[str, Any] = {
             "bind": f"{self.settings.api_host}:{self.settings.api_port}",
             "worker_class": "gthread",
             "workers": WORKERS,
             "threads": THREADS,
             "timeout": 60,
-            "graceful_timeout": 10,
-            "max_requests": 2000,
+            "graceful_timeout": 30,
+            "max_requests": 2000,  # a leak somewhere must not grow for ever
             "max_requests_jitter": 200,
             "preload_app": False,  # a connection must not cross a fork
-            "post_worker_init": self._log_in_our_format,
-            "loglevel": self.settings.log_level.lower(),
+            # The sign of life is a file's time; on a busy disk, writing it could take longer than the timeout.
+            "worker_tmp_dir": str(_MEMORY_FOLDER) if _MEMORY_FOLDER.is_dir() else None,
+            "logger_class": _Logger,
         }
-
-    def _log_in_our_format(self, _worker: object) -> None:
-        configure_logging("api", self.settings.log_level)
+        for name, value in options.items():
+            self.cfg.set(name, value)
 
     def load(self) -> Any:
         """The application, in each worker process."""
@@ -53,6 +64,7 @@ def main() -> None:
     settings = load_settings()
     settings.require("database_url", "blobs_folder")
     configure_logging("api", settings.log_level)
+    logger.info("answering on http://%s:%d", settings.api_host, settings.api_port, extra={"event": "server_started"})
     Server(settings).run()
 
 

@@ -58,6 +58,7 @@ def list_jobs(query_data: JobsPaging) -> JobList:
 
 
 @blueprint.get("/jobs/<id:job_id>")
+@blueprint.doc(responses=[304])
 @blueprint.input(IfNoneMatchHeaders, location="headers")
 @blueprint.output(Job)
 def get_job(job_id: str, headers_data: IfNoneMatchHeaders) -> Response:
@@ -95,6 +96,7 @@ def list_sources(job_id: str, query_data: SourcesPaging) -> SourceList:
 
 
 @blueprint.post("/jobs/<id:job_id>/sources")
+@blueprint.doc(responses=[409])
 @blueprint.input(IdempotencyHeaders, location="headers")
 @blueprint.input(SourcesRequest)
 @blueprint.output(AcceptedJob, 202)
@@ -108,6 +110,7 @@ def add_sources(job_id: str, json_data: SourcesRequest, headers_data: Idempotenc
 
 
 @blueprint.post("/jobs/<id:job_id>/models")
+@blueprint.doc(responses=[409])
 @blueprint.input(IdempotencyHeaders, location="headers")
 @blueprint.input(ModelsRequest)
 @blueprint.output(AcceptedJob, 202)
@@ -134,6 +137,7 @@ def cancel_job(job_id: str) -> Response:
 
 
 @blueprint.post("/jobs/<id:job_id>/retry")
+@blueprint.doc(responses=[409])
 @blueprint.output(AcceptedJob, 202)
 def retry_job(job_id: str) -> Response:
     """Try again what failed or was cancelled"""

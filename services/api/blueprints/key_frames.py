@@ -29,6 +29,7 @@ def get_key_frame(key_frame_id: str) -> KeyFrame:
 
 
 @blueprint.get("/key-frames/<id:key_frame_id>/image")
+@blueprint.doc(responses=[304])
 @blueprint.input(ImageSize, location="query")
 @blueprint.output(FileSchema, content_type="image/jpeg")
 def get_image(key_frame_id: str, query_data: ImageSize) -> Response:

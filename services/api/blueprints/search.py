@@ -33,7 +33,7 @@ FORM_MARGIN_BYTES = 64 * 1024
 
 
 @blueprint.post("/search")
-@blueprint.doc(responses={202: "The picture has no vector yet"})
+@blueprint.doc(responses={202: "The picture has no vector yet", 404: "No such key frame or search"})
 @blueprint.output(SearchResults)
 def search() -> SearchResults | Response:
     """Find the key frames that are nearest to a key frame or a picture

@@ -28,13 +28,18 @@ def upload_file(query_data: UploadName) -> Upload:
     """
     settings, blobs = service().settings, service().blobs
     request.max_content_length = settings.max_upload_bytes + FORM_MARGIN_BYTES
-    stream, file_name = request.stream, query_data.file_name
+    stream, file_name, announced_bytes = request.stream, query_data.file_name, request.content_length
     if request.mimetype == "multipart/form-data":
         sent = request.files.get("file")
         if sent is None:
             invalid("file", "the form has no file of this name")
-        stream, file_name = sent.stream, file_name or sent.filename or ""
-    with commands.received(stream, max_bytes=settings.max_upload_bytes, folder=settings.work_folder) as file:
+        stream, file_name, announced_bytes = sent.stream, file_name or sent.filename or "", None
+    with commands.received(
+        stream,
+        max_bytes=settings.max_upload_bytes,
+        folder=settings.work_folder,
+        announced_bytes=announced_bytes,
+    ) as file:
         blob = commands.store_upload(blobs, file)
         with transaction() as connection:
             return commands.add_upload(connection, current_project_id(), file, blob, file_name)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from sqlalchemy import Connection, insert
+from werkzeug.exceptions import BadRequest
 
 from services.api.problems import TooLarge, invalid
 from services.api.schemas import Upload
@@ -36,8 +37,14 @@ class Received:
 
 
 @contextmanager
-def received(stream: IO[bytes], *, max_bytes: int, folder: Path | None) -> Iterator[Received]:
-    """What `stream` gives, in a file that lives as long as the `with`. Raises `TooLarge` as soon as it is too much."""
+def received(
+    stream: IO[bytes], *, max_bytes: int, folder: Path | None, announced_bytes: int | None = None
+) -> Iterator[Received]:
+    """What `stream` gives, in a file that lives as long as the `with`.
+
+    announced_bytes: how long the client said the file is. Raises `TooLarge` as soon as it is too much, and
+    `BadRequest` when it ends early: the server hands a connection that broke on as the end of the body.
+    """
     digest = hashlib.sha256()
     size_bytes = 0
     if folder:
@@ -50,6 +57,8 @@ def received(stream: IO[bytes], *, max_bytes: int, folder: Path | None) -> Itera
             digest.update(chunk)
             _write(file, chunk)
         file.flush()
+        if announced_bytes is not None and size_bytes != announced_bytes:
+            raise BadRequest(f"The connection ended after {size_bytes} of {announced_bytes} bytes.")
         yield Received(Path(file.name), size_bytes, digest.hexdigest())
 
 

@@ -55,6 +55,11 @@ def list_clusters(
 
 def get_cluster(connection: Connection, project_id: str, cluster_id: str) -> Cluster:
     """Raises `NotFound`."""
+    return _clusters(connection, project_id, _rows(connection, project_id, cluster_id))[0]
+
+
+def _rows(connection: Connection, project_id: str, cluster_id: str) -> Sequence[Any]:
+    """The one row of a cluster. Raises `NotFound`."""
     rows = connection.execute(
         text(
             f"""SELECT {_COLUMNS} FROM clusters c JOIN clusterings g ON g.id = c.clustering_id
@@ -64,15 +69,14 @@ def get_cluster(connection: Connection, project_id: str, cluster_id: str) -> Clu
     ).all()
     if not rows:
         raise NotFound(f"There is no cluster {cluster_id}.")
-    return _clusters(connection, project_id, rows)[0]
+    return rows
 
 
 def list_key_frames(
     connection: Connection, project_id: str, cluster_id: str, *, limit: int, cursor: str | None = None
 ) -> Page[KeyFrameAt]:
     """The cluster's members, nearest the centroid first. Raises `NotFound`, or `Invalid` for a wrong cursor."""
-    cluster = get_cluster(connection, project_id, cluster_id)
-    clustering = get_clustering(connection, project_id, cluster.clustering_id)
+    (cluster,) = _rows(connection, project_id, cluster_id)
     values: dict[str, Any] = {"clustering": cluster.clustering_id, "label": cluster.label, "limit": limit + 1}
     where = "clustering_id = :clustering AND label = :label"
     if cursor:
@@ -87,7 +91,7 @@ def list_key_frames(
         values,
     ).all()
     kept, next_cursor = cut(rows, limit, lambda row: (row.distance, row.key_frame_id))
-    return Page(with_distances(connection, project_id, kept, [clustering.job_id]), next_cursor)
+    return Page(with_distances(connection, project_id, kept, [cluster.job_id]), next_cursor)
 
 
 def _clusters(connection: Connection, project_id: str, rows: Sequence[Any]) -> list[Cluster]:

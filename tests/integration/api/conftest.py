@@ -6,12 +6,14 @@ import hashlib
 import io
 import itertools
 import json
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 from apiflask import APIFlask
+from flask import Response, request
 from flask.testing import FlaskClient
 from PIL import Image
 from sqlalchemy import Connection, insert, text
@@ -34,27 +36,75 @@ from shared.tables import (
 from shared.tasks import Claim
 
 
-@pytest.fixture
-def settings(database_url: str, tmp_path: Path) -> Settings:
-    """Settings under which `hog_color` is the only model whose weights are there."""
+def settings_for(database_url: str, folder: Path) -> Settings:
+    """Settings under which `hog_color` and an own model are the only ones whose weights are there."""
     return load_settings(
         {
             "REELMAP_DATABASE_URL": database_url,
-            "REELMAP_BLOBS_FOLDER": str(tmp_path / "blobs"),
-            "REELMAP_WORK_FOLDER": str(tmp_path / "work"),
+            "REELMAP_BLOBS_FOLDER": str(folder / "blobs"),
+            "REELMAP_WORK_FOLDER": str(folder / "work"),
             "REELMAP_MAX_UPLOAD_BYTES": "100000",
             "REELMAP_QUERY_WAIT_S": "0.3",
             "REELMAP_HUB": "no",
-            "REELMAP_OWN_MODELS": json.dumps({"tiny": {"library": "transformers", "weights": str(tmp_path)}}),
+            "REELMAP_OWN_MODELS": json.dumps({"tiny": {"library": "transformers", "weights": str(folder)}}),
         }
     )
 
 
 @pytest.fixture
-def app(settings: Settings) -> Iterator[APIFlask]:
+def settings(database_url: str, tmp_path: Path) -> Settings:
+    return settings_for(database_url, tmp_path)
+
+
+@pytest.fixture(scope="session")
+def document(tmp_path_factory: pytest.TempPathFactory) -> dict:
+    """The OpenAPI document."""
+    folder = tmp_path_factory.mktemp("document")
+    app = create_app(Settings(database_url="postgresql+psycopg2:///nowhere", blobs_folder=folder, own_models={}))
+    return app.test_client().get("/api/v1/openapi.json").json
+
+
+def app_for(settings: Settings, document: dict) -> APIFlask:
+    """The application; an answer of a status or kind that the OpenAPI document does not name is an error."""
     app = create_app(settings)
+
+    @app.after_request
+    def hold_to_the_document(response: Response) -> Response:
+        path = re.sub(r"<[^:>]+:(\w+)>", r"{\1}", request.url_rule.rule) if request.url_rule else ""
+        operation = document["paths"].get(path, {}).get(request.method.lower())
+        if operation:
+            documented = operation["responses"].get(str(response.status_code))
+            assert documented, f"{request.method} {path} answered {response.status_code}"
+            assert response.status_code in (204, 304) or response.mimetype in documented["content"]
+        return response
+
+    return app
+
+
+@pytest.fixture
+def app(settings: Settings, document: dict) -> Iterator[APIFlask]:
+    app = app_for(settings, document)
     yield app
     app.extensions["reelmap"].database.dispose()
+
+
+@pytest.fixture(scope="session")
+def standing_client(
+    postgres_server, migrated_template: str, document: dict, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[FlaskClient]:
+    """A client of an application that many tests share: for requests that are refused, and so change nothing."""
+    database_url = postgres_server.create_database("standing", template=migrated_template)
+    app = app_for(settings_for(database_url, tmp_path_factory.mktemp("standing")), document)
+    yield app.test_client()
+    app.extensions["reelmap"].database.dispose()
+    postgres_server.drop_database("standing")
+
+
+@pytest.fixture(scope="session")
+def standing_job_id(standing_client: FlaskClient) -> str:
+    """The one job of that application: one video, `hog_color`."""
+    body = {"videos": ["https://example.org/a"], "models": ["hog_color"]}
+    return standing_client.post("/api/v1/jobs", json=body).json["id"]
 
 
 @pytest.fixture

@@ -95,8 +95,8 @@ def test_the_same_clustering_asked_for_twice_under_one_idempotency_key_is_one(cl
         ([], ["body"]),
     ],
 )
-def test_settings_that_cannot_be_used_are_named(client, submit, body, named):
-    answer = client.post(f"/api/v1/jobs/{submit(1)['id']}/clusterings", json=body)
+def test_settings_that_cannot_be_used_are_named(standing_client, standing_job_id, body, named):
+    answer = standing_client.post(f"/api/v1/jobs/{standing_job_id}/clusterings", json=body)
     assert (answer.status_code, fields(answer)) == (422, named)
 
 
@@ -212,8 +212,8 @@ def test_a_picture_that_is_gone_is_not_found(client, cluster, service):
         "jobs/{}/clusterings",
     ],
 )
-def test_what_is_unknown_is_not_found(client, address):
-    answer = client.get("/api/v1/" + address.format(UNKNOWN))
+def test_what_is_unknown_is_not_found(standing_client, address):
+    answer = standing_client.get("/api/v1/" + address.format(UNKNOWN))
     assert (answer.status_code, answer.content_type) == (404, "application/problem+json")
 
 

@@ -19,7 +19,8 @@ def is_problem(answer, status: int) -> bool:
     return answer.status_code == answer.json["status"] == status
 
 
-def test_what_http_itself_refuses_is_a_problem_document(client):
+def test_what_http_itself_refuses_is_a_problem_document(standing_client):
+    client = standing_client
     assert is_problem(client.get("/nowhere"), 404)
     assert is_problem(client.get("/api/v1/jobs/not-an-id"), 404)
     answer = client.put("/api/v1/jobs", json={})
@@ -30,13 +31,13 @@ def test_what_http_itself_refuses_is_a_problem_document(client):
 @pytest.mark.parametrize(
     "body", [b"{", b"", b"\xff\xfe", b"[" * 100_000, b"9" * 5000], ids=["cut", "empty", "bytes", "deep", "a number"]
 )
-def test_a_body_that_is_no_json_is_a_bad_request(client, body):
-    assert is_problem(client.post("/api/v1/jobs", data=body, content_type="application/json"), 400)
+def test_a_body_that_is_no_json_is_a_bad_request(standing_client, body):
+    assert is_problem(standing_client.post("/api/v1/jobs", data=body, content_type="application/json"), 400)
 
 
 @pytest.mark.parametrize("body", ["null", "[]", "3", '"text"', "NaN"])
-def test_json_that_is_no_object_is_an_invalid_request(client, body):
-    assert is_problem(client.post("/api/v1/jobs", data=body, content_type="application/json"), 422)
+def test_json_that_is_no_object_is_an_invalid_request(standing_client, body):
+    assert is_problem(standing_client.post("/api/v1/jobs", data=body, content_type="application/json"), 422)
 
 
 def test_json_that_does_not_say_so_is_not_read(client):

@@ -121,8 +121,8 @@ def test_a_vector_of_zeros_is_near_to_nothing(client, on_the_arc, database):
         ({"key_frame_id": UNKNOWN, "k": 1}, 422, ["k"]),
     ],
 )
-def test_a_search_that_makes_no_sense_is_refused(client, body, status, named):
-    answer = client.post("/api/v1/search", json=body)
+def test_a_search_that_makes_no_sense_is_refused(standing_client, body, status, named):
+    answer = standing_client.post("/api/v1/search", json=body)
     assert (answer.status_code, fields(answer)) == (status, named)
 
 
@@ -208,17 +208,16 @@ def gif() -> bytes:
     [b"", b"no picture", b"<svg xmlns='http://www.w3.org/2000/svg'/>", gif(), png(8000, 7000), png(20000, 20000)],
     ids=["empty", "text", "svg", "gif", "too many pixels", "a bomb"],
 )
-def test_what_is_no_picture_or_too_large_a_one_is_refused_at_the_door(client, job_id, picture, service):
-    before = list(service.blobs.names("queries/"))
-    answer = send(client, picture)
+def test_what_is_no_picture_or_too_large_a_one_is_refused_at_the_door(standing_client, standing_job_id, picture):
+    answer = send(standing_client, picture)
     assert (answer.status_code, fields(answer)) == (422, ["picture"])
-    assert list(service.blobs.names("queries/")) == before
+    assert list(standing_client.application.extensions["reelmap"].blobs.names("queries/")) == []
 
 
-def test_a_picture_of_too_many_bytes_is_refused_while_it_is_read(client, job_id):
+def test_a_picture_of_too_many_bytes_is_refused_while_it_is_read(standing_client, standing_job_id):
     head = b'--x\r\nContent-Disposition: form-data; name="picture"; filename="a.jpg"\r\n\r\n'
     body = head + b"\xff" * (21 * 2**20) + b"\r\n--x--\r\n"
-    answer = client.post("/api/v1/search", data=body, content_type="multipart/form-data; boundary=x")
+    answer = standing_client.post("/api/v1/search", data=body, content_type="multipart/form-data; boundary=x")
     assert (answer.status_code, answer.content_type) == (413, "application/problem+json")
 
 
@@ -233,13 +232,13 @@ def test_a_picture_of_too_many_bytes_is_refused_while_it_is_read(client, job_id)
         ({"colour": "red"}, ["colour"]),
     ],
 )
-def test_a_forms_fields_are_checked_as_those_of_json_are(client, job_id, jpeg, form, named):
-    answer = send(client, jpeg, **form)
+def test_a_forms_fields_are_checked_as_those_of_json_are(standing_client, standing_job_id, jpeg, form, named):
+    answer = send(standing_client, jpeg, **form)
     assert (answer.status_code, fields(answer)) == (422, named)
 
 
-def test_a_form_without_a_picture_is_refused(client, job_id):
-    answer = client.post("/api/v1/search", data={"limit": "3"}, content_type="multipart/form-data")
+def test_a_form_without_a_picture_is_refused(standing_client, standing_job_id):
+    answer = standing_client.post("/api/v1/search", data={"limit": "3"}, content_type="multipart/form-data")
     assert (answer.status_code, fields(answer)) == (422, ["picture"])
 
 

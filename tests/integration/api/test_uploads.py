@@ -97,6 +97,18 @@ def test_a_file_above_the_limit_is_refused_however_it_is_sent(client, service):
     assert blobs(service) == []
 
 
+def test_an_upload_whose_connection_broke_is_not_taken_for_a_whole_file(client, service):
+    answer = client.post(
+        "/api/v1/uploads",
+        content_type="application/octet-stream",
+        # As gunicorn hands it on: the body just ends.
+        environ_overrides={"wsgi.input": io.BytesIO(b"abc"), "wsgi.input_terminated": True, "CONTENT_LENGTH": "1000"},
+    )
+    assert (answer.status_code, answer.content_type) == (400, "application/problem+json")
+    assert "3 of 1000 bytes" in answer.json["detail"]
+    assert blobs(service) == []
+
+
 def test_an_empty_file_and_a_form_without_one_are_refused(client):
     empty = client.post("/api/v1/uploads", data=b"", content_type="application/octet-stream")
     without = client.post("/api/v1/uploads", data={"other": "x"}, content_type="multipart/form-data")
