@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 import shutil
 import signal
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import FrameType
+from typing import NoReturn
 
 import click
 import numpy as np
@@ -53,8 +56,6 @@ HOST = "127.0.0.1"
 )
 def main(videos: Sequence[str], models: str | None, n_clusters: int | str | None, folder: Path) -> None:
     """Show what Reelmap does, on VIDEOS or else on a small corpus whose truth is known."""
-    # An orderly end of everything that was started, also when it is asked for from outside.
-    signal.signal(signal.SIGTERM, lambda number, _: exit(128 + number))
     with told_to_people():
         run(videos, models, n_clusters, folder)
 
@@ -186,5 +187,11 @@ def _watched(job_versions: Iterator[Json], supervisor: Supervisor) -> Iterator[J
         yield job
 
 
+def _end(number: int, _frame: FrameType | None) -> NoReturn:
+    sys.exit(128 + number)
+
+
 if __name__ == "__main__":
+    # An orderly end of everything that was started, also when it is asked for from outside.
+    signal.signal(signal.SIGTERM, _end)
     main()

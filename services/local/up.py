@@ -26,8 +26,8 @@ PROCESSES = {
     "query": ("services.embedding.worker", "--queue", "query"),
     "clustering": ("services.clustering.worker",),
 }
-# All stages share the cores here, and OpenMP's threads spin while they wait for one that has none: embedding 40 pictures
-# beside three busy processes on two cores took 103 s, and 20 s with this; on idle cores it makes no difference.
+# All stages share the cores here, and OpenMP's threads spin while they wait for one that has no core: embedding 40
+# pictures beside three busy processes on two cores took 103 s, and 20 s with this; on idle cores it is all the same.
 PATIENT_THREADS = {"OMP_WAIT_POLICY": "passive"}
 # One video is decoded by one core; beyond so many at a time disk and network are the limit.
 MAX_KEYFRAMES_PROCESSES = 8

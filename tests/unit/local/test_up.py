@@ -1,0 +1,76 @@
+"""Which processes `reelmap up` starts, and with what settings."""
+
+from __future__ import annotations
+
+import importlib.util
+import socket
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from services.local import up
+from shared.errors import PermanentError
+from shared.pipeline import Queue
+from shared.settings import Settings, load_settings
+
+DATABASE, REDIS = "postgresql+psycopg2://reelmap@/reelmap?host=%2Ftmp%2Fx", "redis://:secret@127.0.0.1:7777/0"
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    own = load_settings({"REELMAP_WEIGHTS_DIR": "/weights", "REELMAP_OWN_MODELS": '{"a": {}}'})
+    return up.embedded(replace(own, api_host="0.0.0.0", api_port=8123), tmp_path, DATABASE, REDIS)
+
+
+def test_every_process_reads_the_settings_that_it_was_started_with(settings: Settings) -> None:
+    for child in up.children(settings):
+        assert load_settings(child.env) == settings
+
+
+def test_the_persons_own_settings_hold_beside_those_of_the_folder(settings: Settings, tmp_path: Path) -> None:
+    assert settings.weights_dir == Path("/weights")
+    assert settings.own_models == {"a": {}}
+    assert (settings.blobs_folder, settings.work_folder) == (tmp_path / "blobs", tmp_path / "work")
+    assert settings.blobs_folder is not None and settings.blobs_folder.is_dir()
+
+
+def test_a_process_for_each_queue_and_every_module_is_there(settings: Settings) -> None:
+    children = {child.name: child for child in up.children(settings)}
+    assert set(children) == {"api", "dispatcher", *(queue.value for queue in Queue)}
+    for child in children.values():
+        module = child.argv[child.argv.index("-m") + 1]
+        assert importlib.util.find_spec(module) is not None
+
+
+def test_the_api_stops_first_and_workers_get_their_grace(settings: Settings) -> None:
+    children = up.children(settings)
+    assert children[0].name == "api"
+    assert all(child.stop_timeout_s > settings.stop_grace_s for child in children)
+
+
+def test_as_many_videos_are_decoded_at_once_as_there_are_cores_unless_the_person_says(tmp_path: Path) -> None:
+    chosen = load_settings({"REELMAP_KEYFRAMES_PROCESSES": "5"})
+    assert up.embedded(chosen, tmp_path, DATABASE, REDIS).keyframes_processes == 5
+    assert 1 <= up.embedded(load_settings({}), tmp_path, DATABASE, REDIS).keyframes_processes <= up.cores()
+
+
+def test_a_port_that_is_taken_is_said_before_anything_starts() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(PermanentError, match=f"Port {port} of 127.0.0.1 cannot be used"):
+            up.free_port("127.0.0.1", port)
+    assert up.free_port("127.0.0.1", port) == port
+    assert up.free_port("127.0.0.1", 0) > 0
+
+
+def test_the_page_of_a_server_for_everybody_is_reached_on_this_machine() -> None:
+    assert up.page_url("0.0.0.0", 80) == "http://127.0.0.1:80"
+    assert up.page_url("192.168.1.5", 80) == "http://192.168.1.5:80"
+
+
+def test_waiting_for_a_server_that_never_comes_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(up, "READY_TIMEOUT_S", 0.3)
+    turns: list[None] = []
+    assert not up.wait_until_ready(f"http://127.0.0.1:{up.free_port('127.0.0.1', 0)}", lambda: turns.append(None))
+    assert turns

@@ -1,0 +1,164 @@
+"""The client against a server that plays the API's part, also the parts that the API plays only on a bad day."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from services import client as client_module
+from services.client import ApiError, Client
+
+Answer = tuple[int, Any]
+
+
+class Played:
+    """Answers requests by a function of (method, path, query, body); a body that is no JSON value is sent as it is."""
+
+    def __init__(self) -> None:
+        self.answer: Callable[[str, str, dict[str, str], bytes], Answer] = lambda *_: (500, {})
+        self.requests: list[tuple[str, str, dict[str, str], bytes]] = []
+        played = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                parts = urlsplit(self.path)
+                query = {name: values[0] for name, values in parse_qs(parts.query).items()}
+                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                request = (self.command, parts.path, query, body)
+                played.requests.append(request)
+                status, value = played.answer(*request)
+                data = value if isinstance(value, bytes) else json.dumps(value).encode()
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+
+            do_POST = do_DELETE = do_GET
+
+            def log_message(self, format: str, *args: object) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+
+
+@pytest.fixture
+def played() -> Iterator[Played]:
+    played = Played()
+    thread = threading.Thread(target=played.server.serve_forever, args=(0.01,))
+    thread.start()
+    yield played
+    played.server.shutdown()
+    played.server.server_close()
+    thread.join()
+
+
+def problem(status: int, detail: str, *errors: dict[str, str]) -> Answer:
+    return status, {"type": "about:blank", "title": "Bad", "status": status, "detail": detail, "errors": list(errors)}
+
+
+def test_a_problem_document_becomes_its_sentence_and_the_fields_it_names(played: Played) -> None:
+    played.answer = lambda *_: problem(422, "The request is wrong.", {"field": "models.0", "message": "no such model"})
+    with pytest.raises(ApiError) as raised:
+        Client(played.url).submit(["https://example.org/a.mp4"], models=["x"])
+    assert str(raised.value) == "The request is wrong.\n  models.0: no such model"
+    assert raised.value.status == 422
+
+
+def test_an_answer_that_is_no_problem_document_still_says_what_happened(played: Played) -> None:
+    played.answer = lambda *_: (502, b"<html>bad gateway</html>")
+    with pytest.raises(ApiError, match="answered 502 Bad Gateway"):
+        Client(played.url).models()
+
+
+def test_a_server_that_is_no_reelmap_is_told_from_one(played: Played) -> None:
+    played.answer = lambda *_: (200, b"<html>hello</html>")
+    with pytest.raises(ApiError, match="Is that a Reelmap"):
+        Client(played.url).job("1")
+
+
+def test_where_nothing_listens_the_error_says_how_to_start_it(played: Played) -> None:
+    played.server.shutdown()
+    played.server.server_close()
+    with pytest.raises(ApiError, match="Start one with `reelmap up`") as raised:
+        Client(played.url).job("1")
+    assert raised.value.status is None
+
+
+def test_a_server_address_that_is_none_is_an_error_and_no_traceback() -> None:
+    with pytest.raises(ApiError, match="not the address of a server"):
+        Client("http://").job("1")
+
+
+def test_a_list_is_read_page_after_page_up_to_the_limit(played: Played) -> None:
+    def pages(_method: str, _path: str, query: dict[str, str], _body: bytes) -> Answer:
+        first = int(query.get("cursor", 0))
+        size = min(int(query["limit"]), 3)
+        return 200, {"jobs": [{"id": i} for i in range(first, first + size)], "next_cursor": str(first + size)}
+
+    played.answer = pages
+    assert [job["id"] for job in Client(played.url).jobs(limit=7)] == list(range(7))
+    assert [query["limit"] for _, _, query, _ in played.requests] == ["7", "4", "1"]
+
+
+def test_a_list_ends_where_the_server_says_so(played: Played) -> None:
+    played.answer = lambda *_: (200, {"sources": [{"id": 1}], "next_cursor": None})
+    assert list(Client(played.url).sources("j")) == [{"id": 1}]
+    assert len(played.requests) == 1
+
+
+def test_more_urls_than_one_call_takes_are_added_call_by_call(played: Played, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_module, "URLS_PER_CALL", 2)
+    played.answer = lambda _method, path, _query, _body: (202, {"id": "j", "path": path})
+    job = Client(played.url).submit(["a", "b", "c", "d", "e"], name="n", models=[], clustering={})
+    assert [(path, json.loads(body)) for _, path, _, body in played.requests] == [
+        ("/api/v1/jobs", {"videos": ["a", "b"], "name": "n"}),
+        ("/api/v1/jobs/j/sources", {"videos": ["c", "d"]}),
+        ("/api/v1/jobs/j/sources", {"videos": ["e"]}),
+    ]
+    assert job["path"] == "/api/v1/jobs/j/sources"
+
+
+@pytest.mark.parametrize("size_bytes", [0, 1, 300_000])
+def test_an_upload_sends_the_bytes_and_counts_them(played: Played, tmp_path, size_bytes: int) -> None:
+    played.answer = lambda *_: (201, {"url": "upload:1"})
+    file = tmp_path / "a clip & more.mp4"
+    file.write_bytes(b"x" * size_bytes)
+    counted: list[int] = []
+    assert Client(played.url).upload(file, counted.append) == {"url": "upload:1"}
+    [(_, path, query, body)] = played.requests
+    assert (path, query, len(body)) == ("/api/v1/uploads", {"file_name": file.name}, size_bytes)
+    assert sum(counted) == size_bytes
+
+
+def test_following_a_job_outlasts_a_server_that_is_away_for_a_moment(
+    played: Played, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client_module, "POLL_INTERVAL_S", 0.001)
+    answers = iter(
+        [(200, {"state": "queued"}), (200, {"state": "running"}), (503, b"restarting"), (200, {"state": "succeeded"})]
+    )
+    played.answer = lambda *_: next(answers)
+    assert [job["state"] for job in Client(played.url).follow("j")] == ["queued", "running", "succeeded"]
+
+
+def test_following_a_job_ends_when_it_is_deleted(played: Played, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_module, "POLL_INTERVAL_S", 0.001)
+    answers = iter([(200, {"state": "running"}), problem(404, "There is no job j.")])
+    played.answer = lambda *_: next(answers)
+    with pytest.raises(ApiError, match="There is no job j"):
+        list(Client(played.url).follow("j"))
+
+
+def test_a_proxy_for_the_web_is_not_asked_for_a_server_on_this_machine(
+    played: Played, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    played.answer = lambda *_: (200, {"models": []})
+    assert Client(played.url).models() == []
