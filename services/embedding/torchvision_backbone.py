@@ -88,13 +88,12 @@ def load_backbone(
         network.load_state_dict({name: value for name, value in state.items() if not name.startswith(f"{head}.")})
     except Exception as error:  # the file can be anything, and torch raises from EOFError to AttributeError
         raise unusable(model, path, error) from error
-    network.to(memory_format=torch.channels_last)
 
     def prepare(rgb: Rgb) -> dict[str, torch.Tensor]:
         return {"pixels": preprocessing(rgb)}
 
     def forward(pixels: torch.Tensor) -> torch.Tensor:
-        features: torch.Tensor = network(pixels.contiguous(memory_format=torch.channels_last))
+        features: torch.Tensor = network(pixels)
         return features.mean((2, 3)) if features.ndim == 4 else features
 
     recipe = {"architecture": architecture, "pooling": "before the head", "preprocessing": asdict(preprocessing)}

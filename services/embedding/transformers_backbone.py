@@ -16,7 +16,7 @@ from torch import nn
 
 from services.embedding.embedder import Rgb
 from services.embedding.fingerprint import fingerprint
-from services.embedding.torch_embedder import CPU_BATCH_SIZE, Inputs, TorchEmbedder, middle, weights_of
+from services.embedding.torch_embedder import Inputs, TorchEmbedder, middle, weights_of
 from services.embedding.weights import unusable
 
 #: Entries of preprocessor_config.json that name software, not what is done to a picture.
@@ -60,7 +60,6 @@ class Backbone:
         device: str,
         dimension: int | None = None,
         prepare: Callable[[Rgb], Inputs] | None = None,
-        cpu_batch_size: int = CPU_BATCH_SIZE,
     ) -> TorchEmbedder:
         """The embedder that runs `forward` on the inputs of `prepare`, which are the pixels alone by default.
 
@@ -76,7 +75,6 @@ class Backbone:
             fingerprint=fingerprint(recipe, weights_of(network, without=self.unused)),
             device=device,
             dimension=dimension,
-            cpu_batch_size=cpu_batch_size,
         )
 
 

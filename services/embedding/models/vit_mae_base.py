@@ -33,7 +33,4 @@ def load(weights_dir: Path | None, *, hub: bool, device: str) -> Embedder:
     def forward(pixel_values: torch.Tensor) -> torch.Tensor:
         return all_tokens(backbone.network, pixel_values).mean(1)
 
-    # One picture per pass on a CPU: identical vectors there by construction, whatever the arithmetic library does.
-    return backbone.embedder(
-        forward, pooling="mean of all tokens", device=device, dimension=DIMENSION, cpu_batch_size=1
-    )
+    return backbone.embedder(forward, pooling="mean of all tokens", device=device, dimension=DIMENSION)

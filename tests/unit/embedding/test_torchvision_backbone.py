@@ -46,11 +46,11 @@ def test_the_embedding_is_what_the_classifier_gets(architecture, dimension, save
     assert np.abs(embedder.embed_batch([picture]) - inputs[0].numpy()).max() <= 1e-4
 
 
-def test_a_network_that_flattens_a_grid_for_its_classifier_gives_the_mean_over_it(save, picture):
+def test_a_network_that_does_not_pool_before_its_classifier_is_refused(save):
     path = save("squeezenet1_1")
+    # SqueezeNet pools inside its classifier, so that its features stay a flattened grid: 512 x 13 x 13.
+    big = Preprocessing(224, 224, "bilinear", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
     with pytest.raises(PermanentError, match="at most 16000"):
-        # SqueezeNet pools inside its classifier, so that its features stay a flattened grid: 512 x 13 x 13.
-        big = Preprocessing(224, 224, "bilinear", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
         load_backbone("net", "squeezenet1_1", path, big, device="cpu")
 
 
