@@ -12,6 +12,7 @@ from werkzeug.routing import BaseConverter, UUIDConverter
 
 from services.api import context, openapi, paths, problems
 from services.api.context import Service
+from shared import catalog
 from shared.blobs import FolderBlobs
 from shared.db import Database
 from shared.settings import MEBIBYTE, Settings
@@ -59,6 +60,7 @@ def create_app(settings: Settings) -> APIFlask:
     """The application on this database and this blob folder. Opens no connection yet."""
     settings.require("database_url", "blobs_folder")
     assert settings.blobs_folder
+    catalog.models(settings.own_models)  # a wrong one is told at the start, not in every request
     app = Api(
         __name__,
         title="Reelmap",
@@ -84,10 +86,11 @@ def create_app(settings: Settings) -> APIFlask:
 
 
 def _register_blueprints(app: APIFlask) -> None:
-    from services.api.blueprints import catalog, clusterings, health, jobs, key_frames, search, uploads
+    from services.api.blueprints import catalog as catalog_views
+    from services.api.blueprints import clusterings, health, jobs, key_frames, search, uploads
     from services.api.pages import register as pages
 
-    for module in (health, jobs, clusterings, key_frames, search, uploads, catalog):
+    for module in (health, jobs, clusterings, key_frames, search, uploads, catalog_views):
         app.register_blueprint(module.blueprint)
     pages.register(app)
 

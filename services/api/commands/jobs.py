@@ -60,8 +60,9 @@ def add_sources(connection: Connection, project_id: str, job_id: str, urls: Sequ
 
     Raises `NotFound`, `Conflict`, `Invalid` or `TooLarge`.
     """
-    new, repeated = _new_sources(connection, project_id, urls)
+    # The job before its uploads, as deletion does, so that the two never wait for each other.
     _lock_to_grow(connection, project_id, job_id)
+    new, repeated = _new_sources(connection, project_id, urls)
     there = _insert_sources(connection, job_id, new)
     if len(there) < len(new):
         tasks.next_round(connection, job_id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import os
 import re
 import tempfile
 import uuid
@@ -49,17 +50,19 @@ def received(
     size_bytes = 0
     if folder:
         folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(prefix="upload-", dir=folder) as file:
-        while chunk := stream.read(_CHUNK_BYTES):
-            size_bytes += len(chunk)
-            if size_bytes > max_bytes:
-                raise TooLarge(f"The file is larger than {max_bytes} bytes, which is the most that is taken here.")
-            digest.update(chunk)
-            _write(file, chunk)
-        file.flush()
+    # Named so that `runner.sweep_work_folder` finds what a killed process left.
+    with tempfile.TemporaryDirectory(prefix=f"{os.getpid()}-upload-", dir=folder) as own:
+        path = Path(own, "file")
+        with path.open("wb") as file:
+            while chunk := stream.read(_CHUNK_BYTES):
+                size_bytes += len(chunk)
+                if size_bytes > max_bytes:
+                    raise TooLarge(f"The file is larger than {max_bytes} bytes, which is the most that is taken here.")
+                digest.update(chunk)
+                _write(file, chunk)
         if announced_bytes is not None and size_bytes != announced_bytes:
             raise BadRequest(f"The connection ended after {size_bytes} of {announced_bytes} bytes.")
-        yield Received(Path(file.name), size_bytes, digest.hexdigest())
+        yield Received(path, size_bytes, digest.hexdigest())
 
 
 def _write(file: IO[bytes], chunk: bytes) -> None:
