@@ -29,9 +29,9 @@ MAX_DIMENSION = 16_000
 class TorchEmbedder:
     """An `Embedder` around a torch network.
 
-    Every forward pass has exactly `batch_size` pictures; a short batch is filled up. Sums are ordered by shape, so that a
+    Every forward pass has exactly `batch_size` pictures; a short batch is filled up. Sums are ordered by shape, so a
     picture's vector would otherwise depend on how many others there are (ViT-MAE base, one against sixteen on a CPU:
-    4e-7 apart), and on a CPU even on its place among them (EfficientNet).
+    4e-7 apart), and with convolutions on a CPU even on its place among them (EfficientNet).
     """
 
     def __init__(
