@@ -177,6 +177,14 @@ def test_every_failed_source_is_shown_with_its_reason_and_its_attempts(browse, s
     assert "Retry what failed" not in browse(f"/jobs/{job['id']}").text
 
 
+def test_a_job_whose_videos_are_known_already_has_nothing_to_embed(browse, submit, workers, finished):
+    job = submit(2)
+    assert "Embedding not yet" in browse(f"/jobs/{job['id']}").text
+    workers.extract(job["id"], same_video=True)
+    workers.cluster(job["id"])
+    assert "Embedding nothing to do" in browse(f"/jobs/{job['id']}").text
+
+
 def test_a_retry_with_nothing_to_retry_says_so_on_the_jobs_page(send, finished):
     page = Page(send(f"/jobs/{finished['id']}/retry"))
     assert page.status == 409
