@@ -254,7 +254,7 @@ def _problem(response: requests.Response) -> str:
         errors = [f"{error['field']}: {error['message']}" for error in problem.get("errors") or []]
     except (ValueError, KeyError, TypeError, AttributeError):
         return f"{response.url} answered {response.status_code} {response.reason}"
-    return "\n  ".join([sentence, *errors])
+    return "\n  ".join([sentence, *(error for error in errors if error not in sentence)])
 
 
 def _no_connection(server: str, error: Exception) -> str:

@@ -71,6 +71,12 @@ def test_a_problem_document_becomes_its_sentence_and_the_fields_it_names(played:
     assert raised.value.status == 422
 
 
+def test_a_problem_document_that_says_it_in_its_detail_says_it_once(played: Played) -> None:
+    played.answer = lambda *_: problem(422, "name: too long", {"field": "name", "message": "too long"})
+    with pytest.raises(ApiError, match="^name: too long$"):
+        Client(played.url).submit(["https://example.org/a.mp4"], name="x")
+
+
 def test_an_answer_that_is_no_problem_document_still_says_what_happened(played: Played) -> None:
     played.answer = lambda *_: (502, b"<html>bad gateway</html>")
     with pytest.raises(ApiError, match="answered 502 Bad Gateway"):
