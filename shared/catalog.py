@@ -12,6 +12,7 @@ import hashlib
 import importlib
 import json
 import pkgutil
+import re
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -176,9 +177,16 @@ def models(own_models: Mapping[str, Any]) -> dict[str, Model]:
             raise BadParameter(name, f"own_models: {name}: library is {own.library!r}; torchvision or transformers")
         if own.pooling not in ("class_token", "mean", "pooler"):
             raise BadParameter(name, f"own_models: {name}: pooling is {own.pooling!r}; class_token, mean or pooler")
-        on_hub = own.weights if not Path(own.weights).is_absolute() and not Path(own.weights).suffix else None
-        entries[name] = Model(name, f"own model ({own.library})", None, (own.weights,), on_hub, own)
+        entries[name] = Model(name, f"own model ({own.library})", None, own=own, **_own_weights(own))
     return entries
+
+
+def _own_weights(own: OwnModel) -> dict[str, Any]:
+    """Where an own model's weights may be, as far as that can be told without its library."""
+    if own.library == "torchvision" and re.fullmatch(r"\w+_Weights\.\w+", own.weights):
+        return {}  # only torchvision knows the file of a weights member
+    may_be_on_hub = own.library == "transformers" and not Path(own.weights).is_absolute()
+    return {"weights": (own.weights,), "hub": own.weights if may_be_on_hub else None}
 
 
 def known(kind: str, name: str, entries: Mapping[str, Any]) -> Any:

@@ -115,5 +115,26 @@ def test_missing_weights_are_known_before_any_task(tmp_path):
     assert catalog.models({})["hog_color"].missing_weights(None, hub=False) is None
 
 
+def test_what_is_known_of_own_weights_depends_on_the_library(tmp_path):
+    own = {
+        "member": {"library": "torchvision", "weights": "ResNet50_Weights.IMAGENET1K_V2"},
+        "file": {"library": "torchvision", "weights": "net.pth", "architecture": "mobilenet_v2"},
+        "repository": {"library": "transformers", "weights": "facebook/dinov2-base"},
+        "folder": {"library": "transformers", "weights": str(tmp_path / "nothing")},
+    }
+    models = catalog.models(own)
+    missing = {name for name in own if models[name].missing_weights(tmp_path, hub=True)}
+    assert missing == {"file", "folder"}
+    assert models["repository"].missing_weights(tmp_path, hub=False)
+    assert models["member"].missing_weights(tmp_path, hub=False) is None, "only its worker can tell"
+
+
+def test_a_file_in_the_current_folder_is_not_the_weights(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    model = catalog.models({})["efficientnet_b0"]
+    (tmp_path / model.weights[0]).touch()
+    assert model.missing_weights(None, hub=False)
+
+
 def test_equal_values_have_equal_names():
     assert catalog.canonical_sha256({"b": 1, "a": [1.5]}) == catalog.canonical_sha256({"a": [1.5], "b": 1})
