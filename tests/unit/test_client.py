@@ -73,7 +73,7 @@ def test_a_problem_document_becomes_its_sentence_and_the_fields_it_names(played:
 
 def test_a_problem_document_that_says_it_in_its_detail_says_it_once(played: Played) -> None:
     played.answer = lambda *_: problem(422, "name: too long", {"field": "name", "message": "too long"})
-    with pytest.raises(ApiError, match="^name: too long$"):
+    with pytest.raises(ApiError, match=r"^name: too long$"):
         Client(played.url).submit(["https://example.org/a.mp4"], name="x")
 
 
