@@ -18,6 +18,7 @@ Rgb = NDArray[np.uint8]
 # Large enough for detectors that look at details, small enough to encode quickly.
 SOURCE_PX = 480
 WIDTH_PX, HEIGHT_PX = 640, 360
+TICKS_PER_S = 1000
 
 
 @dataclass(frozen=True)
@@ -36,13 +37,12 @@ def make_variant(path: Path, variant: Variant, folder: Path) -> Path:
     """Write a variant of the clip into folder, frame for frame and with its times, and return its path."""
     out = folder / f"{path.stem}_{variant.name}{variant.suffix}"
     with VideoReader(path) as reader, av.open(str(out), "w") as container:
-        stream = container.add_stream(variant.codec, rate=30)
-        stream.options = dict(variant.options)
+        # A tick is a millisecond: the clips' own times survive, whatever their rate.
+        stream = container.add_stream(variant.codec, rate=TICKS_PER_S, options=dict(variant.options))
         stream.codec_context.gop_size = variant.gop
         stream.pix_fmt = "yuv420p"
         stream.codec_context.thread_count = 1
-        stream.time_base = stream.codec_context.time_base = Fraction(1, 1000)
-        last_ms = -1
+        last_tick = -1
         for frame in reader:
             picture = rgb(frame, reader.facts, SOURCE_PX)
             if variant.draw:
@@ -51,8 +51,8 @@ def make_variant(path: Path, variant: Variant, folder: Path) -> Path:
             if frame.index == 0:
                 stream.height, stream.width = picture.shape[:2]
             encoded = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
-            last_ms = max(last_ms + 1, round(frame.time_s * 1000))
-            encoded.pts, encoded.time_base = last_ms, stream.time_base
+            last_tick = max(last_tick + 1, round(frame.time_s * TICKS_PER_S))
+            encoded.pts, encoded.time_base = last_tick, Fraction(1, TICKS_PER_S)
             container.mux(stream.encode(encoded))
         container.mux(stream.encode(None))
     return out
@@ -137,7 +137,16 @@ VARIANTS = {
         Variant("h264_gop_12", gop=12),
         Variant("h264_gop_600", gop=600),
         Variant("mpeg4", codec="mpeg4", options=(("qscale", "5"),), gop=12),
-        Variant("hevc", codec="libx265", options=(("preset", "ultrafast"), ("x265-params", "log-level=none"))),
-        Variant("vp9", codec="libvpx-vp9", options=(("deadline", "realtime"), ("cpu-used", "8")), suffix=".webm"),
+        Variant(
+            "hevc",
+            codec="libx265",
+            options=(("preset", "ultrafast"), ("crf", "26"), ("x265-params", "log-level=none:bframes=0")),
+        ),
+        Variant(
+            "vp9",
+            codec="libvpx-vp9",
+            options=(("deadline", "realtime"), ("cpu-used", "8"), ("crf", "34"), ("b", "0")),
+            suffix=".webm",
+        ),
     )
 }

@@ -8,8 +8,8 @@ from services.keyframes.history import History
 from services.keyframes.novelty import unexplained
 from services.keyframes.signatures import BLANK_CONTRAST, difference
 
-# Frames on either side that a step is compared with.
-HALO_FRAMES = 6
+# What a step is compared with on either side: so many frames, and what lies within so many seconds.
+HALO_FRAMES, HALO_S = 6, 0.2
 # A step smaller than this many levels, or than this share of the picture's contrast, is no cut.
 LEAST_STEP, LEAST_STEP_OF_CONTRAST = 0.8, 0.04
 # Neighbouring steps below this share of the examined one are repeated frames (animation on threes, 24 shown as 60).
@@ -31,13 +31,13 @@ def is_cut(history: History, at: int, least_novelty: float) -> bool:
     if least_contrast < BLANK_CONTRAST or now.step < max(LEAST_STEP, LEAST_STEP_OF_CONTRAST * least_contrast):
         return False
     beside = [
-        _nearest_motion(history, at, range(at - 1, max(0, at - 1 - HALO_FRAMES), -1)),
-        _nearest_motion(history, at, range(at + 1, min(len(history), at + 1 + HALO_FRAMES))),
+        _nearest_motion(history, at, range(at - 1, 0, -1)),
+        _nearest_motion(history, at, range(at + 1, len(history))),
     ]
     places = [place for place in beside if place is not None]
     if any(now.step < LEAST_STEP_RATIO * history[place].step for place in places):
         return False
-    new = unexplained(before.signature, now.signature, history.box)
+    new = unexplained(before.signature, now.signature, history.box, least_novelty)
     if new < least_novelty:
         return False
     for place in places:
@@ -47,7 +47,14 @@ def is_cut(history: History, at: int, least_novelty: float) -> bool:
 
 
 def _nearest_motion(history: History, at: int, places: Iterable[int]) -> int | None:
-    return next((place for place in places if history[place].step > REPEATED_SHARE * history[at].step), None)
+    """Return the first place on one side that does not repeat the frame before it; None within the halo means still."""
+    now = history[at]
+    for place in places:
+        if abs(place - at) > HALO_FRAMES and abs(history[place].time_s - now.time_s) > HALO_S:
+            return None
+        if history[place].step > REPEATED_SHARE * now.step:
+            return place
+    return None
 
 
 def _is_flash(history: History, at: int, new: float) -> bool:

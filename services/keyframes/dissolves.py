@@ -1,33 +1,37 @@
-"""Finds where one picture turns into another little by little."""
+"""Finds where one picture turns into another little by little: dissolves, and wipes that move across the picture."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from services.keyframes.fades import Gap
 from services.keyframes.history import History, Sample
 from services.keyframes.novelty import unexplained
-from services.keyframes.signatures import BLANK_CONTRAST, Signature, difference
+from services.keyframes.signatures import BLANK_CONTRAST, difference
 
-# How long a dissolve may last; each length is tried, the shortest first.
+# How long a transition may last; each length is tried, the shortest first.
 WINDOWS_S = (0.3, 0.45, 0.65, 0.95, 1.35)
-# How often it is looked for, and how many frames between the two ends are looked at.
+# How often one is looked for, and how many frames between its two ends are looked at.
 RATE_HZ = 12.0
 INNER = 5
 # The two ends must differ by this many levels and this share of their contrast.
-LEAST_DIFFERENCE, LEAST_DIFFERENCE_OF_CONTRAST = 1.5, 0.15
-# During a dissolve every frame is a mixture of both ends: this share of it at most is something else.
+LEAST_DIFFERENCE, LEAST_DIFFERENCE_OF_CONTRAST = 1.5, 0.25
+# In a dissolve every frame is a mixture of both ends: at most this share of it (of the squares) is something else.
 LARGEST_RESIDUAL = 0.1
-# The mixture goes one way, without a jump.
+# In a wipe every pixel is of one end or the other: this share of the change at most (of the levels) is something else.
+LARGEST_STRAY = 0.15
+# Either goes one way, without a jump.
 LARGEST_RETURN, LARGEST_JUMP = 0.08, 0.5
+
+Pictures = Sequence[NDArray[np.float32]]
 
 
 def find_dissolve(history: History, at: int, least_novelty: float, not_before: int) -> Gap | None:
-    """Return the dissolve that has just ended at a place of the history, if one has.
+    """Return the dissolve or wipe that has just ended at a place of the history, if one has.
 
     least_novelty: share of content that differs between its ends. not_before: the frame where it may begin at the
     earliest, that of the last cut.
@@ -40,57 +44,60 @@ def find_dissolve(history: History, at: int, least_novelty: float, not_before: i
         if end.time_s - history[start].time_s < window_s or history[start].index < not_before:
             return None
         if at - start > INNER // 2:
-            gap = _dissolve([history[place] for place in _places(start, at)], history, least_novelty)
+            places = [start + round((at - start) * part / (INNER + 1)) for part in range(INNER + 2)]
+            gap = _gap([history[place] for place in places], history, least_novelty)
             if gap:
                 return gap
     return None
 
 
-def _places(start: int, end: int) -> list[int]:
-    return [start + round((end - start) * part / (INNER + 1)) for part in range(INNER + 2)]
-
-
-def _dissolve(samples: list[Sample], history: History, least_novelty: float) -> Gap | None:
+def _gap(samples: list[Sample], history: History, least_novelty: float) -> Gap | None:
     first, last = samples[0], samples[-1]
     contrast = min(first.contrast, last.contrast)
     least = max(LEAST_DIFFERENCE, LEAST_DIFFERENCE_OF_CONTRAST * contrast)
     if contrast < 2 * BLANK_CONTRAST or difference(first.signature, last.signature) < least:
         return None
-    origin = _blurred(first.signature)
-    way = _blurred(last.signature) - origin
-    length = float((way * way).sum())
-    shares = [0.0]
-    for sample in samples[1:-1]:
-        moved = _blurred(sample.signature) - origin
-        share = float((moved * way).sum()) / length
-        rest = moved - share * way
-        if float((rest * rest).sum()) > LARGEST_RESIDUAL * length:
-            return None
-        shares.append(share)
-    shares.append(1.0)
-    if any(not -LARGEST_RETURN <= after - before <= LARGEST_JUMP for before, after in pairwise(shares)):
+    pictures = [sample.coarse for sample in samples]
+    shares = dissolved(pictures) or wiped(pictures)
+    if shares is None:
         return None
-    novelty = unexplained(first.signature, last.signature, history.box)
-    if novelty < least_novelty:
+    if unexplained(first.signature, last.signature, history.box, least_novelty) < least_novelty:
         return None
-    if MID < 1:
-        m = min(samples[1:-1], key=lambda one: abs(shares[samples.index(one)] - 0.5)).signature
-        if (
-            max(unexplained(first.signature, m, history.box), unexplained(m, last.signature, history.box))
-            > MID * novelty
-        ):
-            return None
     middle = np.interp(0.5, np.maximum.accumulate(shares), [sample.index for sample in samples])
     return Gap(first.index + 1, int(middle), last.index)
 
 
-def _blurred(signature: Signature) -> NDArray[np.float32]:
-    # Coarse, so that slow motion during the dissolve stays small against the dissolve itself.
-    rows, columns = signature.values.shape
-    return cv2.resize(
-        signature.values.astype(np.float32), (columns // BLUR, rows // BLUR), interpolation=cv2.INTER_AREA
-    )
+def dissolved(pictures: Pictures) -> list[float] | None:
+    """Return the share of the last picture in each, 0..1, if all are mixtures of the first and the last; else None."""
+    first, last = pictures[0], pictures[-1]
+    way = last - first
+    length = float(np.vdot(way, way))
+    shares = [0.0]
+    for picture in pictures[1:-1]:
+        moved = picture - first
+        share = float(np.vdot(moved, way)) / length
+        rest = moved - share * way
+        if float(np.vdot(rest, rest)) > LARGEST_RESIDUAL * length:
+            return None
+        shares.append(share)
+    shares.append(1.0)
+    return shares if _goes_one_way(shares) else None
 
 
-BLUR = 2
-MID = 2.0
+def wiped(pictures: Pictures) -> list[float] | None:
+    """Return how far each picture has come, 0..1, if each is in parts the first and in parts the last; else None."""
+    first, last = pictures[0], pictures[-1]
+    change = np.abs(last - first)
+    amount = float(change.sum())
+    shares = [0.0]
+    for picture in pictures[1:-1]:
+        from_first, from_last = np.abs(picture - first), np.abs(picture - last)
+        if float(np.minimum(from_first, from_last).sum()) > LARGEST_STRAY * amount:
+            return None
+        shares.append(float(change[from_last < from_first].sum()) / amount)
+    shares.append(1.0)
+    return shares if _goes_one_way(shares) else None
+
+
+def _goes_one_way(shares: list[float]) -> bool:
+    return all(-LARGEST_RETURN <= after - before <= LARGEST_JUMP for before, after in pairwise(shares))

@@ -51,6 +51,7 @@ class FadeDetector:
         self._least_novelty = least_novelty
         self._dip: _Dip | None = None
         self._last_cut = 0
+        self._highest = 0.0  # no contrast of the last seconds exceeds this
 
     @property
     def open_since(self) -> int | None:
@@ -96,10 +97,14 @@ class FadeDetector:
 
     def _begun(self, history: History) -> _Dip | None:
         now = history[-1]
+        self._highest = max(self._highest, now.contrast)
+        if now.contrast >= max(BLANK_CONTRAST, DIP_SHARE * self._highest):
+            return None
         before = self._since_cut(history.between(now.time_s - FADE_S, now.time_s))
-        if now.contrast < max(BLANK_CONTRAST, DIP_SHARE * max(map(_contrast, before))):
-            return _Dip(before, now, now.contrast)
-        return None
+        self._highest = max(map(_contrast, before))
+        return (
+            _Dip(before, now, now.contrast) if now.contrast < max(BLANK_CONTRAST, DIP_SHARE * self._highest) else None
+        )
 
     def _told(self, history: History, dip: _Dip) -> Gap | None:
         assert dip.end is not None

@@ -6,12 +6,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import cv2
+import numpy as np
+from numpy.typing import NDArray
 
 from services.keyframes.novelty import Box, Layout
 from services.keyframes.signatures import Signature, difference
 
-# The layout changes slowly: looking at every fourth frame suffices.
-LAYOUT_EVERY_FRAMES = 4
+# The layout changes slowly: looking at every eighth frame suffices.
+LAYOUT_EVERY_FRAMES = 8
 
 
 @dataclass(slots=True)
@@ -27,6 +29,16 @@ class Sample:
     signature: Signature
     step: float
     contrast: float
+    _coarse: NDArray[np.float32] | None = None
+
+    @property
+    def coarse(self) -> NDArray[np.float32]:
+        """The signature at half its size, float32 (27, 32): slow motion is small in it."""
+        if self._coarse is None:
+            rows, columns = self.signature.values.shape
+            half = cv2.resize(self.signature.values, (columns // 2, rows // 2), interpolation=cv2.INTER_AREA)
+            self._coarse = half.astype(np.float32)
+        return self._coarse
 
 
 class History:

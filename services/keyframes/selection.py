@@ -181,7 +181,7 @@ class KeyFrameChooser:
             self._views[-1].add(candidate)
 
     def _is_new(self, candidate: Candidate) -> bool:
-        """Tell whether the shot shows something that it has not shown yet, more than its motion alone would make new."""
+        """Tell whether the shot shows something that it has not shown yet and that is not mere motion."""
         before, self._compared = self._compared, candidate.signature
         view = self._views[-1]
         if before is None or candidate.frame.time_s < view.start_s + VIEW_GAP_S * len(self._views):
@@ -228,4 +228,6 @@ class KeyFrameChooser:
 
 
 def _resort(candidate: Candidate) -> tuple[bool, float]:
-    return (not candidate.frame.is_corrupt, candidate.signature.contrast)
+    """Order the frames of a video that shows nothing: whole before damaged, then by contrast and light."""
+    signature = candidate.signature
+    return not candidate.frame.is_corrupt, signature.contrast + float(signature.luma.mean())

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 
-from services.keyframes.cuts import HALO_FRAMES, is_cut
+from services.keyframes.cuts import HALO_FRAMES, HALO_S, is_cut
 from services.keyframes.dissolves import RATE_HZ, WINDOWS_S, find_dissolve
 from services.keyframes.fades import FadeDetector, Gap
 from services.keyframes.history import History
@@ -13,8 +14,8 @@ from services.keyframes.signatures import Signature
 
 # Long enough to see the longest gradual transition and both sides of it.
 HISTORY_S = 2 * WINDOWS_S[-1]
-# Nothing begins earlier than this before the newest frame without having been noticed.
-DELAY_S = 1.4 * WINDOWS_S[-1]
+# Nothing begins earlier than this before the frame under examination without having been noticed.
+DELAY_S = WINDOWS_S[-1] + 0.2
 # A dissolve is seen several times while it ends; the first sighting stands for all within so many seconds.
 SAME_DISSOLVE_S = 0.4
 # Two transitions nearer than this are one.
@@ -61,8 +62,9 @@ class ShotDetector:
         self._gradual_novelty = gradual_novelty
         self._history = History(HISTORY_S, 3 * HALO_FRAMES)
         self._fades = FadeDetector(cut_novelty)
-        self._times_s: dict[int, float] = {}
+        self._unsettled: deque[tuple[int, float]] = deque()  # index and time of frames
         self._found: list[Transition] = []
+        self._examined_frame = -1
         self._last_cut = 0
         self._next_dissolve_s = 0.0
 
@@ -75,25 +77,31 @@ class ShotDetector:
         """Take in a frame; return the transitions that have become certain, in order."""
         history = self._history
         history.feed(index, time_s, signature)
-        self._times_s[index] = time_s
+        self._unsettled.append((index, time_s))
         self._add(self._fades.feed(history))
-        self._examine(len(history) - 1 - HALO_FRAMES)
+        while (place := self._next_place()) < len(history) - HALO_FRAMES:
+            if history[place].time_s > time_s - HALO_S:
+                break
+            self._examine(place)
         return self._settle()
 
     def finish(self) -> list[Transition]:
         """Return the transitions that are left when there are no more frames."""
-        for place in range(max(1, len(self._history) - HALO_FRAMES), len(self._history)):
+        for place in range(self._next_place(), len(self._history)):
             self._examine(place)
         self._add(self._fades.finish(self._history))
         found, self._found = self._found, []
         return found
 
+    def _next_place(self) -> int:
+        """Return where in the history the first frame lies that has not been examined."""
+        return self._examined_frame + 1 - self._history[0].index if len(self._history) else 0
+
     def _examine(self, place: int) -> None:
         """Look for a cut at a place of the history and for a dissolve that ends there."""
-        if place < 1:
-            return
         sample = self._history[place]
-        if is_cut(self._history, place, self._cut_novelty):
+        self._examined_frame = sample.index
+        if place and is_cut(self._history, place, self._cut_novelty):
             self._last_cut = sample.index
             self._fades.cut(sample.index)
             self._add(Gap(sample.index, sample.index, sample.index))
@@ -117,25 +125,29 @@ class ShotDetector:
             end_frame = max(gap.end_frame, *(one.end_frame for one in gradual))
             gap = Gap(first_frame, gradual[0].start_frame, end_frame)
         self._found = [one for one in self._found if one not in near]
-        start_s = self._times_s[gap.middle_frame]
+        start_s = self._unsettled[gap.middle_frame - self._unsettled[0][0]][1]
         self._found.append(Transition(gap.middle_frame, start_s, gap.first_frame, gap.end_frame))
         self._found.sort(key=lambda one: one.start_frame)
 
     def _settle(self) -> list[Transition]:
-        history = self._history
-        last = history[-1]
-        settled = next(one.index for one in history if one.time_s >= last.time_s - DELAY_S)
-        settled = max(0, min(settled, last.index - 2 * HALO_FRAMES))
+        if self._next_place() == 0:
+            return []
+        examined = self._history[self._next_place() - 1]
+        certain = min(self._certain_frame(examined.time_s - DELAY_S), examined.index - HALO_FRAMES)
         if self._fades.open_since is not None:
-            settled = min(settled, self._fades.open_since)
-        told = [one for one in self._found if one.end_frame + LEAST_SHOT_FRAMES < settled]
+            certain = min(certain, self._fades.open_since)
+        told = [one for one in self._found if one.end_frame + LEAST_SHOT_FRAMES < certain]
         self._found = self._found[len(told) :]
         if self._found:
-            settled = min(settled, self._found[0].first_frame)
-        self.settled_frame = max(self.settled_frame, settled)
-        for index in [index for index in self._times_s if index < self.settled_frame]:
-            del self._times_s[index]
+            certain = min(certain, self._found[0].first_frame)
+        self.settled_frame = max(self.settled_frame, certain)
+        while self._unsettled[0][0] < self.settled_frame:
+            self._unsettled.popleft()
         return told
+
+    def _certain_frame(self, time_s: float) -> int:
+        """Return the first frame not settled yet that is shown at time_s or later."""
+        return next(index for index, shown_s in self._unsettled if shown_s >= time_s)
 
 
 def _touch(transition: Transition, gap: Gap) -> bool:
