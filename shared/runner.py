@@ -7,6 +7,7 @@ blobs, with no transaction open. What `compute` raises decides the task's end: `
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import shutil
@@ -29,6 +30,12 @@ from shared.errors import ErrorKind, PermanentError, TransientError
 from shared.tasks import Claim
 
 logger = logging.getLogger(__name__)
+
+#: How often the heartbeat looks whether the worker was asked to stop.
+LOOK_EVERY_S = 0.5
+
+#: Seconds after `stop_grace_s` in which a computation that calls `Work.check` hands its task back by itself.
+CHECK_MARGIN_S = 2
 
 Loaded = TypeVar("Loaded")
 Result = TypeVar("Result")
@@ -64,15 +71,21 @@ class Work:
         """
         if self._lost.is_set():
             raise LeaseLost
-        if self.stopping():
-            self._stop_seen = self._stop_seen or time.monotonic()
-            if time.monotonic() - self._stop_seen >= self.stop_grace_s:
-                raise HandBack
+        if self.overdue_s >= 0:
+            raise HandBack
         if self.remaining_s <= 0:
             raise PermanentError(
                 ErrorKind.DEADLINE,
                 f"took longer than {self.deadline_s:g} s; raise the stage's deadline if that is to be expected",
             )
+
+    @property
+    def overdue_s(self) -> float:
+        """Seconds since a worker that was asked to stop should have handed the task back; negative before that."""
+        if not self.stopping():
+            return float("-inf")
+        self._stop_seen = self._stop_seen or time.monotonic()
+        return time.monotonic() - self._stop_seen - self.stop_grace_s
 
     @property
     def remaining_s(self) -> float:
@@ -127,22 +140,45 @@ class Runner:
         expire and the tasks are done again.
         """
 
-        def claim_and_load(connection: Connection) -> list[tuple[Claim, Loaded]]:
-            claims = tasks.claim(connection, task_ids, owner=self.owner, lease_s=self.lease_s)
-            loaded = _load_all(connection, claims, stage)
-            if stage.fill and loaded:
-                loaded += _load_all(connection, stage.fill(connection, *loaded[0]), stage)
-            return loaded
-
-        work_items = self.database.retrying(claim_and_load)
-        if not work_items:
+        # Committed by itself: an attempt counts whatever loading and computing do to this process.
+        claims = self.database.retrying(
+            lambda connection: tasks.claim(connection, task_ids, owner=self.owner, lease_s=self.lease_s)
+        )
+        if not claims:
             logger.info(
                 "nothing to claim: done, cancelled or taken already",
                 extra={"event": "nothing_to_claim", "task_ids": ",".join(task_ids)},
             )
             return
-        with self._heartbeat([claim for claim, _ in work_items], stage) as work:
-            self._finish(work_items, stage, work)
+        try:
+            with self._heartbeat(claims, stage) as work:
+                items = self._load(claims, stage)
+                if stage.fill and items:
+                    more = self._fill(stage, items[0])
+                    claims += more
+                    items += self._load(more, stage)
+                if items:
+                    self._finish(items, stage, work)
+        except OSError as error:  # no folder to work in
+            for claim in claims:
+                self._end_badly(claim, error)
+
+    def _load(self, claims: Sequence[Claim], stage: Stage[Loaded, Result]) -> list[tuple[Claim, Loaded]]:
+        items = []
+        for claim in claims:
+            try:
+                loaded = self.database.retrying(lambda connection, claim=claim: stage.load(connection, claim))  # type: ignore[misc]
+            except Exception as error:
+                self._end_badly(claim, error)
+                continue
+            if loaded is not None:
+                items.append((claim, loaded))
+        return items
+
+    def _fill(self, stage: Stage[Loaded, Result], first: tuple[Claim, Loaded]) -> list[Claim]:
+        assert stage.fill
+        fill = stage.fill
+        return self.database.retrying(lambda connection: fill(connection, *first))
 
     def _finish(self, items: list[tuple[Claim, Loaded]], stage: Stage[Loaded, Result], work: Work) -> None:
         started = time.monotonic()
@@ -194,6 +230,8 @@ class Runner:
             kind, reason = error.kind, error.message
             self._end(claim, lambda connection, claim: tasks.fail(connection, claim, kind, reason))
             return
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            error = TransientError(ErrorKind.DISK_FULL, "there is no room left on the worker's disk")
         if not isinstance(error, TransientError):
             logger.error("a defect: %r", error, extra=_name("defect", claim), exc_info=error)
             error = TransientError(
@@ -220,7 +258,7 @@ class Runner:
 
     @contextmanager
     def _heartbeat(self, claims: list[Claim], stage: Stage[Loaded, Result]) -> Iterator[Work]:
-        """Renew the leases while the block runs, until the stage's deadline."""
+        """Renew the leases of `claims` while the block runs, until the stage's deadline."""
         ended = threading.Event()
         self.work_folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(
@@ -229,7 +267,14 @@ class Runner:
             work = Work(Path(folder), stage.deadline_s, self.stop_grace_s, self.stopping)
 
             def beat() -> None:
-                while not ended.wait(self.heartbeat_s) and work.remaining_s > 0:
+                renew_at = time.monotonic() + self.heartbeat_s
+                while not ended.wait(min(LOOK_EVERY_S, self.heartbeat_s)) and work.remaining_s > 0:
+                    if work.overdue_s >= CHECK_MARGIN_S:
+                        self._give_up(claims, work)
+                        return
+                    if time.monotonic() < renew_at:
+                        continue
+                    renew_at = time.monotonic() + self.heartbeat_s
                     try:
                         with self.database.transaction() as connection:
                             ours = tasks.renew(connection, claims, lease_s=self.lease_s)
@@ -248,12 +293,15 @@ class Runner:
                 ended.set()
                 thread.join()
 
-
-def _load_all(
-    connection: Connection, claims: Sequence[Claim], stage: Stage[Loaded, Result]
-) -> list[tuple[Claim, Loaded]]:
-    loaded = [(claim, stage.load(connection, claim)) for claim in claims]
-    return [(claim, rows) for claim, rows in loaded if rows is not None]
+    def _give_up(self, claims: Sequence[Claim], work: Work) -> None:
+        """Hand back the tasks of a computation that does not look up, so that this process may be killed."""
+        work.lose()
+        for claim in claims:
+            logger.info("asked to stop and still computing, handing the task back", extra=_name("handed_back", claim))
+            try:
+                self._end(claim, tasks.hand_back)
+            except Exception as error:  # its lease expires
+                logger.warning("could not hand the task back: %s", _short(error))
 
 
 def sweep_work_folder(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 import time
@@ -11,7 +12,7 @@ import pytest
 
 from shared import tasks
 from shared.errors import ErrorKind, PermanentError, TransientError
-from shared.runner import Runner, Stage, sweep_work_folder
+from shared.runner import CHECK_MARGIN_S, Runner, Stage, sweep_work_folder
 
 
 @pytest.fixture
@@ -30,9 +31,16 @@ def make_runner(database, tmp_path):
     return make
 
 
-def stage(compute, *, deadline_s: float = 30, save=lambda connection, claim, result: None, fill=None) -> Stage:
+def stage(
+    compute,
+    *,
+    deadline_s: float = 30,
+    load=lambda connection, claim: claim,
+    save=lambda connection, claim, result: None,
+    fill=None,
+) -> Stage:
     """A stage that loads nothing but the claim itself."""
-    return Stage("test", deadline_s, lambda connection, claim: claim, compute, save, fill)
+    return Stage("test", deadline_s, load, compute, save, fill)
 
 
 def the_task(rows):
@@ -96,6 +104,66 @@ def test_a_defect_is_tried_again_and_its_reason_names_the_task(rows, make_runner
     state, attempt, kind, reason = the_task(rows)
     assert (state, attempt, kind) == ("failed", 3, "internal")
     assert task_id in reason and "KeyError" in reason
+
+
+@pytest.mark.allow_errors
+def test_a_task_that_cannot_be_loaded_uses_up_its_attempts(rows, make_runner):
+    job_id = rows.job()
+    [task_id] = rows.task_ids("keyframes")
+
+    def load(connection, claim):
+        raise ValueError("vector 7 has 3 dimensions, not 4")
+
+    for _ in range(3):
+        rows.do("UPDATE tasks SET run_at = now()")
+        make_runner().run_tasks([task_id], stage(lambda claims, work: [None], load=load))
+    assert the_task(rows)[:3] == ("failed", 3, "internal")
+    assert rows.job_state(job_id) == "failed"
+
+
+def test_a_task_whose_loading_kills_its_worker_has_used_an_attempt(rows, make_runner):
+    rows.job()
+    [task_id] = rows.task_ids("keyframes")
+    child = os.fork()
+    if not child:
+        make_runner().run_tasks([task_id], stage(lambda claims, work: [None], load=lambda *_: os._exit(1)))
+    os.waitpid(child, 0)
+    assert the_task(rows)[:2] == ("running", 1)
+
+
+@pytest.mark.allow_errors
+def test_a_task_that_cannot_be_loaded_does_not_spoil_those_beside_it(rows, make_runner):
+    rows.job(sources=2)
+    first, bad = rows.task_ids("keyframes")
+
+    def load(connection, claim):
+        if claim.task_id == bad:
+            raise ValueError("no such thing")
+        return claim
+
+    def fill(connection, claim, loaded):
+        return tasks.claim(connection, [bad], owner="test", lease_s=60)
+
+    make_runner().run_tasks([first], stage(lambda claims, work: [None] * len(claims), load=load, fill=fill))
+    assert dict(rows.all("SELECT id, state FROM tasks")) == {first: "succeeded", bad: "queued"}
+
+
+def test_a_full_disk_is_tried_again_and_said_so(rows, make_runner):
+    rows.job()
+
+    def compute(claims, work):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    make_runner().run_tasks(rows.task_ids("keyframes"), stage(compute))
+    assert the_task(rows)[:3] == ("queued", 1, "disk_full")
+
+
+@pytest.mark.allow_errors
+def test_a_worker_without_a_folder_to_work_in_says_so(rows, make_runner, tmp_path):
+    rows.job()
+    (tmp_path / "work").write_text("a file where the folder should be")
+    make_runner().run_tasks(rows.task_ids("keyframes"), stage(lambda claims, work: [None]))
+    assert the_task(rows)[:3] == ("queued", 1, "internal")
 
 
 @pytest.mark.allow_errors
@@ -171,6 +239,27 @@ def test_a_worker_that_is_asked_to_stop_hands_its_task_back(rows, make_runner):
     make_runner(stopping=lambda: True).run_tasks(rows.task_ids("keyframes"), stage(compute))
     assert the_task(rows) == ("queued", 1, None, None)
     assert rows.one("SELECT attempts_allowed FROM tasks") == 4
+
+
+def test_a_computation_that_never_looks_up_is_handed_back_too(rows, make_runner):
+    rows.job()
+    seen = []
+
+    def compute(claims, work):
+        until = time.monotonic() + CHECK_MARGIN_S + 3
+        while time.monotonic() < until and not seen:
+            time.sleep(0.05)
+            seen.extend(row for row in rows.all("SELECT attempts_allowed FROM tasks WHERE state = 'queued'"))
+        return [None]
+
+    stop = threading.Event()
+    saved = []
+    threading.Timer(0.2, stop.set).start()
+    make_runner(stopping=stop.is_set).run_tasks(
+        rows.task_ids("keyframes"), stage(compute, save=lambda *_: saved.append(1))
+    )
+    assert seen == [(4,)]
+    assert not saved and the_task(rows) == ("queued", 1, None, None)
 
 
 def test_of_several_tasks_together_only_the_guilty_one_fails(rows, make_runner):
