@@ -315,9 +315,22 @@ tasks = Table(
     ),
     Index("uq_tasks_clustering", "clustering_id", unique=True, postgresql_where=text("clustering_id IS NOT NULL")),
     Index("uq_tasks_query", "query_id", unique=True, postgresql_where=text("query_id IS NOT NULL")),
-    Index("ix_tasks_queued", "queue", "run_at", postgresql_where=text("state = 'queued'")),
+    # The dispatcher: what to send next of each job; what was sent and waits; what was sent lately.
+    Index(
+        "ix_tasks_waiting",
+        "queue",
+        "job_id",
+        "run_at",
+        "id",
+        postgresql_where=text("state = 'queued' AND sent_at IS NULL"),
+    ),
+    Index("ix_tasks_unclaimed", "queue", "sent_at", postgresql_where=text("state = 'queued' AND sent_at IS NOT NULL")),
     Index("ix_tasks_lease_until", "lease_until", postgresql_where=text("state = 'running'")),
     Index("ix_tasks_sent_at", "queue", "sent_at", postgresql_where=text("sent_at IS NOT NULL")),
+    # A worker that fills up its batch.
+    Index("ix_tasks_of_model", "queue", "model", "run_at", "id", postgresql_where=text("state = 'queued'")),
+    # Whether something of a job is open: asked at the end of every task.
+    Index("ix_tasks_open", "job_id", "queue", "model", postgresql_where=text("state IN ('queued', 'running')")),
     Index("ix_tasks_of_job", "job_id", "queue", "state"),
     Index("ix_tasks_video_id", "video_id"),
 )

@@ -66,6 +66,9 @@ LONGEST_BACKOFF_S = 900
 #: An id that no row has, for an empty IN list.
 NO_ID = "00000000-0000-0000-0000-000000000000"
 
+#: Tasks that are not final, in the words of the partial index on them.
+_OPEN = "t.state IN ('queued', 'running')"
+
 #: Jobs' own work; clusterings that a person asked for never change the job's state.
 _OF_THE_JOB = "NOT EXISTS (SELECT FROM clusterings c WHERE c.id = t.clustering_id AND c.asked)"
 
@@ -119,7 +122,8 @@ def add_keyframes_tasks(connection: Connection, job_id: str) -> int:
 def add_embedding_tasks(connection: Connection, job_id: str, video_ids: Collection[str] | None = None) -> int:
     """One task for each chunk of the job's videos (of `video_ids` only, when given) and model that lacks a vector.
 
-    The caller holds the job's row (`lock_job`), so that models added at the same time are not missed.
+    The caller holds the job's row (`lock_job`), so that models added at the same time are not missed. Tasks that are
+    there are looked for, not run into: the worker that is ending one would be waited for while it waits for the job.
     """
     return _added(
         connection,
@@ -133,6 +137,9 @@ def add_embedding_tasks(connection: Connection, job_id: str, video_ids: Collecti
         JOIN key_frames k ON k.extraction_id = s.extraction_id
         WHERE s.job_id = :job {"" if video_ids is None else "AND s.video_id IN :videos"}
           AND NOT EXISTS (SELECT FROM embeddings e WHERE e.key_frame_id = k.id AND e.model = m.name)
+          AND NOT EXISTS (
+            SELECT FROM tasks t WHERE t.queue = 'embedding' AND t.job_id = s.job_id AND t.video_id = s.video_id
+            AND t.model = m.name AND t.chunk = k.position / {CHUNK_SIZE})
         ON CONFLICT DO NOTHING""",
         *(() if video_ids is None else ("videos",)),
         job=job_id,
@@ -207,8 +214,11 @@ def claim(connection: Connection, task_ids: Collection[str], *, owner: str, leas
 def claim_more(connection: Connection, like: Claim, *, key_frames: int, owner: str, lease_s: float) -> list[Claim]:
     """Take further due embedding tasks of the same queue and model, holding at most `key_frames` key frames together.
 
-    Fills the GPU where videos have few key frames; each task keeps its own fence.
+    Fills the GPU where videos have few key frames; each task keeps its own fence. `sent_at` is forgotten, because a
+    claim without a message says nothing about the order in which messages arrive (`forget_overtaken`).
     """
+    if key_frames < 1:
+        return []
     claims = _claims(
         connection.execute(
             text(
@@ -227,7 +237,7 @@ def claim_more(connection: Connection, like: Claim, *, key_frames: int, owner: s
                     SELECT id, sum(size) OVER (ORDER BY run_at, id) AS total FROM sized
                 )
                 UPDATE tasks t
-                SET state = 'running', attempt = attempt + 1, owner = :owner, claimed_at = now(),
+                SET state = 'running', attempt = attempt + 1, owner = :owner, claimed_at = now(), sent_at = NULL,
                     lease_until = now() + make_interval(secs => :lease_s), error_kind = NULL, error = NULL
                 FROM fitting WHERE t.id = fitting.id AND fitting.total <= :key_frames AND t.state = 'queued'
                 RETURNING {_CLAIMED_COLUMNS}"""
@@ -403,21 +413,39 @@ def advance(connection: Connection, job_id: str) -> JobState | None:
     state = lock_job(connection, job_id)
     if state is None or state is JobState.CANCELLED:
         return state
-    _make_due_clusterings(connection, job_id)
-    return _set_job_state(connection, job_id)
+    if not _is_open(connection, job_id, "t.queue = 'keyframes'"):
+        _make_due_clusterings(connection, job_id)
+    if _is_open(connection, job_id, _OF_THE_JOB):
+        _set_job_state(connection, job_id, JobState.RUNNING)
+        return JobState.RUNNING
+    # Counting reads every task of the job, so it waits for the end.
+    state = job_state(*_counts(connection, job_id))
+    _set_job_state(connection, job_id, state)
+    return state
+
+
+def _is_open(connection: Connection, job_id: str, which: str) -> bool:
+    # Ordered, so that the index on open tasks is read: the planner would rather read the whole table, in the hope of
+    # an early hit, when much is open in other jobs.
+    statement = f"""
+        SELECT t.id FROM tasks t WHERE t.job_id = :job AND {_OPEN} AND {which}
+        ORDER BY t.job_id, t.queue, t.model LIMIT 1"""
+    return connection.execute(text(statement), {"job": job_id}).scalar() is not None
 
 
 def _make_due_clusterings(connection: Connection, job_id: str) -> None:
     """This round's clustering of every model that has vectors and nothing open before it."""
     due = connection.execute(
         text(
-            """
+            f"""
             SELECT m.name AS model, j.round, j.clustering
             FROM jobs j CROSS JOIN LATERAL unnest(j.models) AS m (name)
             WHERE j.id = :job
               AND NOT EXISTS (
-                SELECT FROM tasks t WHERE t.job_id = j.id AND t.state IN ('queued', 'running')
-                AND (t.queue = 'keyframes' OR (t.queue = 'embedding' AND t.model = m.name)))
+                SELECT FROM clusterings c
+                WHERE c.job_id = j.id AND c.round = j.round AND c.model = m.name AND NOT c.asked)
+              AND NOT EXISTS (
+                SELECT FROM tasks t WHERE t.job_id = j.id AND {_OPEN} AND t.queue = 'embedding' AND t.model = m.name)
               AND EXISTS (
                 SELECT FROM sources s JOIN key_frames k ON k.extraction_id = s.extraction_id
                 JOIN embeddings e ON e.key_frame_id = k.id AND e.model = m.name WHERE s.job_id = j.id)"""
@@ -438,12 +466,12 @@ def _make_due_clusterings(connection: Connection, job_id: str) -> None:
             add_clustering_task(connection, job_id, made)
 
 
-def _set_job_state(connection: Connection, job_id: str) -> JobState:
+def _counts(connection: Connection, job_id: str) -> tuple[int, int]:
+    """How many of the job's own tasks failed, and how many clusterings its round produced."""
     counts = connection.execute(
         text(
             f"""
-            SELECT count(*) FILTER (WHERE t.state IN ('queued', 'running')) AS open,
-                   count(*) FILTER (WHERE t.state IN ('failed', 'cancelled')
+            SELECT count(*) FILTER (WHERE t.state IN ('failed', 'cancelled')
                                     AND (t.queue <> 'clustering' OR c.round = j.round)) AS failed,
                    count(*) FILTER (WHERE t.state = 'succeeded' AND c.round = j.round) AS produced
             FROM jobs j
@@ -453,23 +481,23 @@ def _set_job_state(connection: Connection, job_id: str) -> JobState:
         ),
         {"job": job_id},
     ).one()
-    state = job_state(open_tasks=counts.open, failed_tasks=counts.failed, produced_clusterings=counts.produced)
+    return counts.failed, counts.produced
+
+
+def _set_job_state(connection: Connection, job_id: str, state: JobState) -> None:
+    # A job in which nothing was claimed yet stays queued.
     connection.execute(
         text(
             """
-            UPDATE jobs SET state = CASE WHEN :final OR state <> 'queued' THEN :state ELSE state END,
-                   finished_at = CASE WHEN :final THEN coalesce(finished_at, now()) END
-            WHERE id = :job AND state <> 'cancelled'"""
+            UPDATE jobs SET state = :state, finished_at = CASE WHEN :final THEN now() END
+            WHERE id = :job AND state <> :state AND (:final OR state <> 'queued')"""
         ),
         {"job": job_id, "state": state, "final": state is not JobState.RUNNING},
     )
-    return state
 
 
-def job_state(*, open_tasks: int, failed_tasks: int, produced_clusterings: int) -> JobState:
-    """What a job's tasks make of it: all of its own tasks, and the clusterings that this round produced."""
-    if open_tasks:
-        return JobState.RUNNING
+def job_state(failed_tasks: int, produced_clusterings: int) -> JobState:
+    """What a job's tasks make of it once none is open: its own tasks, and the clusterings that this round produced."""
     if not produced_clusterings:
         return JobState.FAILED
     return JobState.PARTLY_FAILED if failed_tasks else JobState.SUCCEEDED
@@ -506,46 +534,88 @@ def take_back_expired(connection: Connection, *, limit: int = 100) -> list[tuple
 
 
 def due(connection: Connection, queue: Queue, *, window: int, per_host: int) -> list[str]:
-    """Ids of tasks to send now, oldest turn first: at most what keeps `window` messages sent and unclaimed.
+    """Ids of tasks to send now.
 
-    Round-robin over jobs, so that a small job never waits behind a huge one. At most `per_host` fetches of one host
-    are sent or running at a time.
+    A message waits behind all that were sent before it, so no more are sent ahead than about `WINDOW_S` of work: as
+    many as were sent and claimed within that time, at least `LEAST_WINDOW` and at most `window`.
+
+    The turns go round-robin over jobs, counting what a job has sent or running already, so that a small job never
+    waits behind a huge one. At most `per_host` fetches of one host are sent or running at a time.
     """
+    room = connection.execute(
+        text(
+            """
+            SELECT least(:window, greatest(:least, (
+                SELECT count(*) FROM tasks WHERE queue = :queue AND claimed_at IS NOT NULL
+                AND sent_at > now() - make_interval(secs => :window_s)
+            ))) - (SELECT count(*) FROM tasks WHERE queue = :queue AND state = 'queued' AND sent_at IS NOT NULL)"""
+        ),
+        {"queue": queue, "window": window, "least": LEAST_WINDOW, "window_s": WINDOW_S},
+    ).scalar_one()
+    if room < 1:
+        return []
     return list(
-        connection.execute(
-            text(
-                """
-                WITH sent AS (
-                    SELECT count(*) AS n FROM tasks
-                    WHERE queue = :queue AND state = 'queued' AND sent_at IS NOT NULL
-                ), busy AS (
-                    SELECT host, count(*) AS n FROM tasks
-                    WHERE queue = :queue AND host IS NOT NULL
-                      AND (state = 'running' OR (state = 'queued' AND sent_at IS NOT NULL))
-                    GROUP BY host
-                ), waiting AS (
-                    SELECT t.id, t.job_id, t.run_at, t.created_at,
-                           row_number() OVER (PARTITION BY t.host ORDER BY t.run_at, t.created_at, t.id)
-                             + coalesce(busy.n, 0) AS at_host, t.host
-                    FROM tasks t LEFT JOIN busy ON busy.host = t.host
-                    WHERE t.queue = :queue AND t.state = 'queued' AND t.sent_at IS NULL AND t.run_at <= now()
-                ), turns AS (
-                    SELECT id, run_at, created_at,
-                           row_number() OVER (PARTITION BY job_id ORDER BY run_at, created_at, id) AS turn
-                    FROM waiting WHERE host IS NULL OR at_host <= :per_host
-                )
-                SELECT id FROM turns ORDER BY turn, run_at, created_at, id
-                LIMIT greatest(0, :window - (SELECT n FROM sent))"""
-            ),
-            {"queue": queue, "window": window, "per_host": per_host},
-        ).scalars()
+        connection.execute(text(_DUE), {"queue": queue, "per_host": per_host, "room": room, "no_job": NO_ID}).scalars()
     )
 
 
+#: How far ahead of the workers messages are sent, and the fewest, so that a first worker finds some.
+WINDOW_S, LEAST_WINDOW = 10, 8
+
+#: `with_work` hops over the index from job to job, and of each only as many tasks as there is room for are looked at:
+#: a long queue costs no more than a short one.
+_DUE = """
+    WITH RECURSIVE in_flight AS (
+        SELECT job_id, host FROM tasks WHERE queue = :queue AND state = 'running'
+        UNION ALL
+        SELECT job_id, host FROM tasks WHERE queue = :queue AND state = 'queued' AND sent_at IS NOT NULL
+    ), shares AS (
+        SELECT job_id, count(*) AS n FROM in_flight GROUP BY job_id
+    ), hosts AS (
+        SELECT host, count(*) AS n FROM in_flight WHERE host IS NOT NULL GROUP BY host
+    ), with_work AS (
+        SELECT CAST(:no_job AS uuid) AS job_id
+        UNION ALL
+        SELECT (SELECT t.job_id FROM tasks t
+                WHERE t.queue = :queue AND t.state = 'queued' AND t.sent_at IS NULL AND t.job_id > w.job_id
+                ORDER BY t.job_id LIMIT 1)
+        FROM with_work w WHERE w.job_id IS NOT NULL
+    ), waiting AS (
+        SELECT t.id, t.job_id, t.host, t.run_at
+        FROM with_work w CROSS JOIN LATERAL (
+            SELECT * FROM tasks t
+            WHERE t.queue = :queue AND t.state = 'queued' AND t.sent_at IS NULL AND t.job_id = w.job_id
+              AND t.run_at <= now()
+              AND (t.host IS NULL OR t.host <> ALL (ARRAY(SELECT host FROM hosts WHERE n >= :per_host)))
+            ORDER BY t.run_at, t.id LIMIT :room) t
+        UNION ALL
+        (SELECT t.id, t.job_id, t.host, t.run_at FROM tasks t
+         WHERE t.queue = :queue AND t.state = 'queued' AND t.sent_at IS NULL AND t.job_id IS NULL AND t.run_at <= now()
+         ORDER BY t.run_at, t.id LIMIT :room)
+    ), turns AS (
+        SELECT w.id, w.host, w.run_at, coalesce(shares.n, 0)
+               + row_number() OVER (PARTITION BY w.job_id ORDER BY w.run_at, w.id) AS turn
+        FROM waiting w LEFT JOIN shares ON shares.job_id = w.job_id
+    ), at_hosts AS (
+        SELECT t.id, t.run_at, t.turn, t.host, coalesce(hosts.n, 0)
+               + row_number() OVER (PARTITION BY t.host ORDER BY t.turn, t.run_at, t.id) AS at_host
+        FROM turns t LEFT JOIN hosts ON hosts.host = t.host
+    )
+    SELECT id FROM at_hosts WHERE host IS NULL OR at_host <= :per_host
+    ORDER BY turn, run_at, id LIMIT :room"""
+
+
 def mark_sent(connection: Connection, task_ids: Collection[str]) -> None:
-    """Stamp `sent_at` on tasks whose message is in the broker."""
+    """Stamp `sent_at` on tasks whose message is in the broker.
+
+    Waits for nobody: a task that is being claimed or cancelled right now needs no stamp, and any other is sent twice.
+    """
     connection.execute(
-        _sql("UPDATE tasks SET sent_at = now() WHERE id IN :ids AND state = 'queued'", "ids"),
+        _sql(
+            """UPDATE tasks SET sent_at = now() WHERE id IN (
+                SELECT id FROM tasks WHERE id IN :ids AND state = 'queued' FOR UPDATE SKIP LOCKED)""",
+            "ids",
+        ),
         {"ids": list(task_ids) or [NO_ID]},
     )
 

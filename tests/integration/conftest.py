@@ -95,6 +95,10 @@ class Rows:
             )
         ]
 
+    def task_ids_sent(self) -> list[str]:
+        """Ids of the tasks that were sent and not claimed."""
+        return [row.id for row in self.all("SELECT id FROM tasks WHERE state = 'queued' AND sent_at IS NOT NULL")]
+
     def claim(self, *task_ids: str, lease_s: float = 60) -> list[Claim]:
         with self.database.transaction() as connection:
             return tasks.claim(connection, task_ids, owner="test", lease_s=lease_s)

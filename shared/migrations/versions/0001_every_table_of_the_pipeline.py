@@ -259,6 +259,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_clusters")),
         sa.UniqueConstraint("clustering_id", "label", name=op.f("uq_clusters_clustering_id_label")),
     )
+    op.create_index("ix_clusters_medoid_id", "clusters", ["medoid_id"], unique=False)
     op.create_table(
         "embeddings",
         sa.Column("key_frame_id", sa.Uuid(as_uuid=False), nullable=False),
@@ -323,15 +324,39 @@ def upgrade() -> None:
     op.create_index(
         "ix_tasks_lease_until", "tasks", ["lease_until"], unique=False, postgresql_where=sa.text("state = 'running'")
     )
-    op.create_index("ix_clusters_medoid_id", "clusters", ["medoid_id"], unique=False)
     op.create_index("ix_tasks_of_job", "tasks", ["job_id", "queue", "state"], unique=False)
     op.create_index(
-        "ix_tasks_queued", "tasks", ["queue", "run_at"], unique=False, postgresql_where=sa.text("state = 'queued'")
+        "ix_tasks_of_model",
+        "tasks",
+        ["queue", "model", "run_at", "id"],
+        unique=False,
+        postgresql_where=sa.text("state = 'queued'"),
+    )
+    op.create_index(
+        "ix_tasks_open",
+        "tasks",
+        ["job_id", "queue", "model"],
+        unique=False,
+        postgresql_where=sa.text("state IN ('queued', 'running')"),
     )
     op.create_index(
         "ix_tasks_sent_at", "tasks", ["queue", "sent_at"], unique=False, postgresql_where=sa.text("sent_at IS NOT NULL")
     )
+    op.create_index(
+        "ix_tasks_unclaimed",
+        "tasks",
+        ["queue", "sent_at"],
+        unique=False,
+        postgresql_where=sa.text("state = 'queued' AND sent_at IS NOT NULL"),
+    )
     op.create_index("ix_tasks_video_id", "tasks", ["video_id"], unique=False)
+    op.create_index(
+        "ix_tasks_waiting",
+        "tasks",
+        ["queue", "job_id", "run_at", "id"],
+        unique=False,
+        postgresql_where=sa.text("state = 'queued' AND sent_at IS NULL"),
+    )
     op.create_index(
         "uq_tasks_clustering",
         "tasks",
