@@ -91,8 +91,8 @@ class Database:
             try:
                 with self.transaction() as connection:
                     return unit(connection)
-            except (OperationalError, InterfaceError, DBAPIError) as error:
-                if not _worth_repeating(error) or time.monotonic() + wait_s > give_up_at:
+            except DBAPIError as error:
+                if not is_passing(error) or time.monotonic() + wait_s > give_up_at:
                     raise
                 logger.warning("the database did not answer, trying again in %.1f s: %s", wait_s, _first_line(error))
             time.sleep(wait_s)
@@ -115,10 +115,12 @@ def _ids_as_text(connection: Any, _: object) -> None:
         psycopg2.extensions.register_type(caster, connection)
 
 
-def _worth_repeating(error: DBAPIError) -> bool:
-    # 40P01 deadlock, 40001 serialization failure, 55P03 lock timeout; otherwise a lost or refused connection.
-    code = getattr(error.orig, "pgcode", None)
-    return code in {"40P01", "40001", "55P03"} or is_unavailable(error)
+def is_passing(error: BaseException) -> bool:
+    """Whether the same transaction may go better in a moment: the server is away, or somebody held what it needed."""
+    if not isinstance(error, DBAPIError):
+        return False
+    # Deadlock, serialization failure, lock timeout.
+    return getattr(error.orig, "pgcode", None) in {"40P01", "40001", "55P03"} or is_unavailable(error)
 
 
 def is_unavailable(error: BaseException) -> bool:

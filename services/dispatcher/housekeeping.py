@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Iterator
 from itertools import islice
 from typing import TypeVar
 
-from sqlalchemy import bindparam, text
+from sqlalchemy import text
 
 from shared.blobs import BlobStore
 from shared.db import Database
@@ -20,12 +20,15 @@ T = TypeVar("T")
 #: Blobs are written before their rows; a younger one may still be waiting for its row.
 ORPHAN_AFTER_S = 24 * 3600
 
-#: Where blobs live, and the statement that tells which of the names `:names` some row refers to.
+#: Where blobs live, and the statement that tells which of the names `:names` some row refers to. Pictures live and die
+#: with their extraction, whose id is in their names: `pictures/<extraction>/<picture>`.
 _REFERRED = {
-    "pictures/": """SELECT blob FROM key_frames WHERE blob IN :names
-                    UNION SELECT small_blob FROM key_frames WHERE small_blob IN :names""",
-    "uploads/": "SELECT blob FROM uploads WHERE blob IN :names",
-    "queries/": "SELECT blob FROM queries WHERE blob IN :names",
+    "pictures/": """
+        SELECT n.name
+        FROM unnest(CAST(:names AS text[])) AS n (name) CROSS JOIN split_part(n.name, '/', 2) AS folder
+        JOIN extractions x ON x.id = CASE WHEN folder ~ '^[0-9a-f-]{36}$' THEN CAST(folder AS uuid) END""",
+    "uploads/": "SELECT blob FROM uploads WHERE blob = ANY(:names)",
+    "queries/": "SELECT blob FROM queries WHERE blob = ANY(:names)",
 }
 
 
@@ -51,9 +54,8 @@ def remove_orphans(database: Database, blobs: BlobStore, *, older_than_s: float 
 
 
 def _unreferred(database: Database, statement: str, names: Collection[str]) -> list[str]:
-    query = text(statement).bindparams(bindparam("names", expanding=True))
     with database.transaction() as connection:
-        referred = set(connection.execute(query, {"names": list(names)}).scalars())
+        referred = set(connection.execute(text(statement), {"names": list(names)}).scalars())
     return [name for name in names if name not in referred]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import select
 import signal
+import threading
 import time
 from collections.abc import Callable
 
@@ -18,7 +19,7 @@ from services.dispatcher import housekeeping
 from services.dispatcher.dispatch import Dispatcher
 from shared.blobs import FolderBlobs
 from shared.celery_app import make_celery, send
-from shared.db import Database, is_unavailable
+from shared.db import Database, is_passing
 from shared.logs import configure_logging
 from shared.settings import Settings, load_settings
 from shared.tasks import TASKS_CHANNEL
@@ -28,7 +29,11 @@ logger = logging.getLogger(__name__)
 #: The advisory lock of the one dispatcher that works. Two working at once would be harmless, only wasteful.
 LOCK = 0x5265656D
 
+#: The next look after a turn that sent something: workers may have claimed all of it long before the interval ends.
+BUSY_INTERVAL_S = 0.2
+
 HOUSEKEEPING_EVERY_S = 3600
+STOP_CLEANING_S = 2
 
 #: Waits after a turn that failed because a server was away.
 SHORTEST_WAIT_S, LONGEST_WAIT_S = 1.0, 30.0
@@ -80,15 +85,20 @@ def run(settings: Settings, stopping: Callable[[], bool]) -> None:
         fetches_per_host=settings.fetches_per_host,
         resend_after_s=settings.resend_after_s,
     )
-    blobs = FolderBlobs(settings.blobs_folder)
+    cleaner = threading.Thread(
+        target=_keep_house, args=(database, FolderBlobs(settings.blobs_folder), stopping), daemon=True
+    )
+    cleaner.start()
     wait_s = SHORTEST_WAIT_S
     while not stopping():
+        began_at = time.monotonic()
         try:
-            _lead(settings, dispatcher, database, blobs, stopping)
-            wait_s = SHORTEST_WAIT_S
+            _lead(settings, dispatcher, stopping)
         except (psycopg2.Error, DBAPIError, RedisError, BrokerError, OSError) as error:
-            if isinstance(error, DBAPIError) and not is_unavailable(error):
+            if isinstance(error, DBAPIError) and not is_passing(error):
                 raise
+            if time.monotonic() - began_at > LONGEST_WAIT_S:
+                wait_s = SHORTEST_WAIT_S  # it went well for a while
             logger.warning(
                 "a server is away, trying again in %.0f s: %s",
                 wait_s,
@@ -97,15 +107,10 @@ def run(settings: Settings, stopping: Callable[[], bool]) -> None:
             )
             _wait(wait_s, stopping)
             wait_s = min(wait_s * 2, LONGEST_WAIT_S)
+    cleaner.join(STOP_CLEANING_S)
 
 
-def _lead(
-    settings: Settings,
-    dispatcher: Dispatcher,
-    database: Database,
-    blobs: FolderBlobs,
-    stopping: Callable[[], bool],
-) -> None:
+def _lead(settings: Settings, dispatcher: Dispatcher, stopping: Callable[[], bool]) -> None:
     """Wait for the lead, then take turns while it lasts."""
     wake = Wake(settings.database_url)
     try:
@@ -113,16 +118,22 @@ def _lead(
             if _wait(settings.dispatch_interval_s, stopping):
                 return
         logger.info("dispatching", extra={"event": "leading"})
-        cleaned_at = float("-inf")
         while not stopping():
-            dispatcher.turn()
-            if time.monotonic() - cleaned_at >= HOUSEKEEPING_EVERY_S:
-                housekeeping.forget_old_rows(database)
-                housekeeping.remove_orphans(database, blobs)
-                cleaned_at = time.monotonic()
-            wake.wait(settings.dispatch_interval_s)
+            sent = dispatcher.turn()
+            wake.wait(min(BUSY_INTERVAL_S, settings.dispatch_interval_s) if sent else settings.dispatch_interval_s)
     finally:
         wake.close()
+
+
+def _keep_house(database: Database, blobs: FolderBlobs, stopping: Callable[[], bool]) -> None:
+    """Clean up now and every hour, beside the turns: walking over a million blobs takes a while."""
+    while not stopping():
+        try:
+            housekeeping.forget_old_rows(database)
+            housekeeping.remove_orphans(database, blobs)
+        except (DBAPIError, OSError) as error:
+            logger.warning("could not clean up: %s", " ".join(str(error).split())[:200], extra={"event": "not_clean"})
+        _wait(HOUSEKEEPING_EVERY_S, stopping)
 
 
 def _wait(seconds: float, stopping: Callable[[], bool]) -> bool:
