@@ -6,7 +6,7 @@ Why each setting is what it is: docs/queues.md. No result backend, chord, group,
 from __future__ import annotations
 
 import logging
-import multiprocessing
+import mmap
 import os
 import warnings
 from collections.abc import Callable
@@ -101,17 +101,20 @@ def send(app: Celery, queue: Queue, task_id: str) -> None:
 
 
 class StopSignal:
-    """Whether the worker was asked to stop: set in the main process, seen in the children that it forked."""
+    """Whether the worker was asked to stop: set in the main process, seen in the children that it forked.
+
+    A byte of shared memory and no lock, which a child that is killed could take with it.
+    """
 
     def __init__(self) -> None:
-        self._event = multiprocessing.get_context("fork").Event()
+        self._byte = mmap.mmap(-1, 1)
 
     def set(self) -> None:
         """Tell the children."""
-        self._event.set()
+        self._byte[0] = 1
 
     def __call__(self) -> bool:
-        return self._event.is_set()
+        return bool(self._byte[0])
 
 
 def run_worker(
