@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
-from flask import request
+from flask import current_app, request
 from sqlalchemy import Connection
 from werkzeug.datastructures import FileStorage, MultiDict
 
@@ -64,9 +64,10 @@ class StoredFile:
 
 
 def expect_files() -> None:
-    """Let the body of this request be as large as an upload may be. Before anything of it is read."""
-    settings = service().settings
-    request.max_content_length = settings.max_upload_bytes + FORM_MARGIN_BYTES
+    """Let files be as large as an upload may be, and the list of URLs as a body of the API. Before it is read."""
+    longest_bytes = current_app.config["MAX_CONTENT_LENGTH"]
+    request.max_form_memory_size = longest_bytes
+    request.max_content_length = max(longest_bytes, service().settings.max_upload_bytes + FORM_MARGIN_BYTES)
 
 
 def store_files(files: Sequence[FileStorage]) -> list[StoredFile]:
