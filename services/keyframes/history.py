@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from services.keyframes.novelty import Box, Layout
+from services.keyframes.layout import Layout
+from services.keyframes.novelty import Box
 from services.keyframes.signatures import Signature, difference
 
 # The layout changes slowly: looking at every eighth frame suffices.

@@ -20,12 +20,6 @@ HALF_WEIGHT_VARIANCE = 20.0
 NOISE_VARIANCE = 2.0
 # A picture in which no block has texture has no content that could be missing.
 LEAST_WEIGHT = 0.5
-# A smaller part of the picture, of either side or of the whole, is something that moves, not what is shown.
-LEAST_BOX_SIDE, LEAST_BOX_AREA = 0.25, 0.2
-# A pixel has changed when it differs by more than this from some seconds ago; coding noise stays below.
-CHANGED_LEVELS = 10
-# Layouts last; what has not changed for so many frames is taken for one.
-LAYOUT_FRAMES = 600
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,38 +78,3 @@ def _crop(signature: Signature, box: Box) -> NDArray[np.uint8]:
         return signature.luma
     cropped = signature.luma[box.top : box.bottom, box.left : box.right]
     return cv2.resize(cropped, (LUMA_WIDTH_PX, LUMA_HEIGHT_PX), interpolation=cv2.INTER_LINEAR)
-
-
-class Layout:
-    """Follows where a video changes at all: bars, a frame or a fixed background around the picture do not."""
-
-    def __init__(self) -> None:
-        self._reference: NDArray[np.uint8] | None = None
-        self._changed_at = np.full((LUMA_HEIGHT_PX, LUMA_WIDTH_PX), -LAYOUT_FRAMES, np.int64)
-        self.box = WHOLE
-
-    def feed(self, index: int, signature: Signature) -> None:
-        """Take in a frame; not every frame is needed."""
-        if self._reference is not None:
-            changed = cv2.absdiff(signature.luma, self._reference) > CHANGED_LEVELS
-            self._changed_at[changed] = index
-        self._reference = signature.luma
-        alive = self._changed_at > index - LAYOUT_FRAMES
-        # A single pixel is noise.
-        rows, columns = np.flatnonzero(alive.sum(axis=1) > 1), np.flatnonzero(alive.sum(axis=0) > 1)
-        self.box = WHOLE
-        if len(rows) and len(columns):
-            height, width = rows[-1] + 1 - rows[0], columns[-1] + 1 - columns[0]
-            is_side_enough = min(height / LUMA_HEIGHT_PX, width / LUMA_WIDTH_PX) >= LEAST_BOX_SIDE
-            if is_side_enough and height * width >= LEAST_BOX_AREA * LUMA_HEIGHT_PX * LUMA_WIDTH_PX:
-                # The outermost row or column is partly border, unless it is the picture's own.
-                self.box = Box(
-                    _inward(int(rows[0])),
-                    LUMA_HEIGHT_PX - _inward(LUMA_HEIGHT_PX - 1 - int(rows[-1])),
-                    _inward(int(columns[0])),
-                    LUMA_WIDTH_PX - _inward(LUMA_WIDTH_PX - 1 - int(columns[-1])),
-                )
-
-
-def _inward(border_px: int) -> int:
-    return border_px + 1 if border_px else 0

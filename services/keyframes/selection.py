@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 
 import numpy as np
 
@@ -62,6 +63,14 @@ def are_near_duplicates(a: Signature, b: Signature, box: Box, same_content: floa
     return novelty(a, b, box) < same_content and novelty(b, a, box) < same_content
 
 
+class Sight(Enum):
+    """What a shot shows, compared with what it showed before."""
+
+    SAME = "the current view, perhaps in motion"
+    RETURNED = "an earlier view"
+    NEW = "something new"
+
+
 @dataclass(slots=True)
 class View:
     """A part of a shot that shows the same. leader: what it looks like."""
@@ -105,7 +114,8 @@ class KeyFrameChooser:
         self._start_frame, self._start_s = 0, 0.0
         self._clear_from = 0
         self._views: list[View] = []
-        self._novel: Candidate | None = None
+        self._sight = Sight.SAME
+        self._new_since_s = 0.0
         self._next_comparison_s = 0.0
         self._compared: Signature | None = None
         self._last_resort: Candidate | None = None
@@ -166,34 +176,33 @@ class KeyFrameChooser:
         time_s = candidate.frame.time_s
         if not self._views:
             self._views.append(View(self._start_s, candidate.signature))
+            self._sight = Sight.SAME
         elif time_s >= self._next_comparison_s:
             self._next_comparison_s = time_s + COMPARE_EVERY_S
-            if self._is_new(candidate):
-                if self._novel is None:
-                    self._novel = candidate
-                else:
-                    self._close_view(self._novel.frame.time_s)
-                    self._views.append(View(self._novel.frame.time_s, candidate.signature))
-                    self._novel = None
-            else:
-                self._novel = None
-        if self._novel is None:
+            sight, self._sight = self._sight, self._look(candidate)
+            if self._sight is Sight.NEW and sight is Sight.NEW:
+                self._close_view(self._new_since_s)
+                self._views.append(View(self._new_since_s, candidate.signature))
+                self._sight = Sight.SAME
+            elif self._sight is Sight.NEW:
+                self._new_since_s = time_s
+        if self._sight is Sight.SAME:
             self._views[-1].add(candidate)
 
-    def _is_new(self, candidate: Candidate) -> bool:
-        """Tell whether the shot shows something that it has not shown yet and that is not mere motion."""
+    def _look(self, candidate: Candidate) -> Sight:
+        """Compare a candidate with what its shot has shown so far."""
         before, self._compared = self._compared, candidate.signature
-        view = self._views[-1]
-        if before is None or candidate.frame.time_s < view.start_s + VIEW_GAP_S * len(self._views):
-            return False
-        least = self._view_novelty
-        for known in reversed(self._views):
-            if novelty(known.leader, candidate.signature, self._box) < least:
-                return False
-            if known is view:
-                motion_share = MOTION_S / (MOTION_S + candidate.frame.time_s - view.start_s)
-                least += motion_share * novelty(before, candidate.signature, self._box)
-        return novelty(view.leader, candidate.signature, self._box) >= least
+        view, time_s = self._views[-1], candidate.frame.time_s
+        new = novelty(view.leader, candidate.signature, self._box)
+        if new < self._view_novelty:
+            return Sight.SAME
+        for earlier in self._views[:-1]:
+            if novelty(earlier.leader, candidate.signature, self._box) < self._view_novelty:
+                return Sight.RETURNED
+        if before is None or time_s < view.start_s + VIEW_GAP_S * len(self._views):
+            return Sight.SAME
+        motion = novelty(before, candidate.signature, self._box) * MOTION_S / (MOTION_S + time_s - view.start_s)
+        return Sight.NEW if new - motion >= self._view_novelty else Sight.SAME
 
     def _close_shot(self, end_frame: int, end_s: float) -> None:
         while self._waiting and self._waiting[0].frame.index < end_frame:
@@ -206,7 +215,7 @@ class KeyFrameChooser:
         self._close_view(end_s)
         self._shots.append(Shot(self._start_frame, end_frame, self._start_s, end_s))
         self._start_frame, self._start_s = end_frame, end_s
-        self._views, self._spare, self._novel, self._compared = [], [], None, None
+        self._views, self._spare, self._compared = [], [], None
 
     def _close_view(self, end_s: float) -> None:
         if not self._views or not self._views[-1].candidates:
