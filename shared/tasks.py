@@ -297,8 +297,13 @@ def fail(connection: Connection, claim: Claim, kind: ErrorKind, reason: str) -> 
         claim,
         "state = 'failed', finished_at = now(), error_kind = :kind, error = :reason",
         kind=kind,
-        reason=reason,
+        reason=storable(reason),
     )
+
+
+def storable(words: str) -> str:
+    """The text without what Postgres cannot hold: NUL, and halves of surrogate pairs. Servers send anything."""
+    return words.replace("\0", "").encode(errors="replace").decode()
 
 
 def try_later(connection: Connection, claim: Claim, error: TransientError, *, backoff_s: float) -> bool:
@@ -315,7 +320,7 @@ def try_later(connection: Connection, claim: Claim, error: TransientError, *, ba
         error_kind = :kind, error = :reason""",
         wait_s=max(wait_s, error.retry_after_s or 0),
         kind=error.kind,
-        reason=error.message,
+        reason=storable(error.message),
     )
     if moved:
         notify_due(connection)

@@ -141,6 +141,16 @@ def test_the_other_side_may_name_a_longer_wait(rows):
     assert rows.one("SELECT extract(epoch FROM run_at - now()) FROM tasks") > 590
 
 
+def test_a_reason_that_postgres_cannot_hold_is_kept_as_far_as_it_can(rows):
+    rows.job(sources=2)
+    first, second = rows.claim(*rows.task_ids("keyframes"))
+    reason = "the server said \0 and \udcff"
+    rows.end(first, lambda c, claim: tasks.fail(c, claim, ErrorKind.SERVER_ERROR, reason))
+    error = TransientError(ErrorKind.SERVER_ERROR, reason)
+    rows.end(second, lambda c, claim: tasks.try_later(c, claim, error, backoff_s=1))
+    assert rows.all("SELECT DISTINCT error FROM tasks") == [("the server said  and ?",)]
+
+
 def test_a_hand_back_costs_no_attempt(rows):
     rows.job()
     [task_id] = rows.task_ids("keyframes")
@@ -179,7 +189,7 @@ def test_failed_sources_do_not_stop_a_job(rows):
     rows.end(first, lambda c, claim: tasks.fail(c, claim, ErrorKind.NOT_FOUND, "not there"))
     rows.cut_up(second)
     rows.embed(*rows.claim(*rows.task_ids("embedding")))
-    rows.end(*rows.claim(*rows.task_ids("clustering")))
+    rows.cluster(*rows.claim(*rows.task_ids("clustering")))
     assert rows.job_state(job_id) == "partly_failed"
 
 
@@ -197,7 +207,7 @@ def test_the_last_chunks_ending_at_one_instant_make_one_clustering(rows):
         rows.cut_up(claim, key_frames_=1)
     claims = rows.claim(*rows.task_ids("embedding"))
     assert len(claims) == 8
-    assert together(*[lambda c=c: rows.embed(c) for c in claims]) == [None] * 8
+    assert together(*[lambda c=c: rows.embed(c) for c in claims]) == [True] * 8
     assert rows.one("SELECT count(*) FROM clusterings") == 1
     assert len(rows.task_ids("clustering")) == 1
 
@@ -300,7 +310,7 @@ def test_retry_requeues_only_what_failed_and_allows_three_more_attempts(rows, da
     rows.cut_up(good)
     rows.end(bad, lambda c, claim: tasks.fail(c, claim, ErrorKind.NOT_FOUND, "not there"))
     rows.embed(*rows.claim(*rows.task_ids("embedding")))
-    rows.end(*rows.claim(*rows.task_ids("clustering")))
+    rows.cluster(*rows.claim(*rows.task_ids("clustering")))
     with database.transaction() as connection:
         assert tasks.retry_job(connection, job_id) == 1
         tasks.advance(connection, job_id)
@@ -309,7 +319,7 @@ def test_retry_requeues_only_what_failed_and_allows_three_more_attempts(rows, da
     assert (again.task_id, again.attempt, again.attempts_allowed) == (bad.task_id, 2, 6)
     rows.cut_up(again)
     rows.embed(*rows.claim(*rows.task_ids("embedding")))
-    rows.end(*rows.claim(*rows.task_ids("clustering")))
+    rows.cluster(*rows.claim(*rows.task_ids("clustering")))
     assert rows.job_state(job_id) == "succeeded"
 
 
@@ -333,7 +343,7 @@ def test_retry_of_a_failed_clustering_makes_a_new_one(rows, database):
     with database.transaction() as connection:
         tasks.retry_job(connection, job_id)
         tasks.advance(connection, job_id)
-    rows.end(*rows.claim(*rows.task_ids("clustering")))
+    rows.cluster(*rows.claim(*rows.task_ids("clustering")))
     assert rows.job_state(job_id) == "succeeded"
 
 
