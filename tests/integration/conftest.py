@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import itertools
 import json
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from sqlalchemy import Connection, insert, text
+from sqlalchemy import Connection, text
 
+from services.clustering import store as clustering_store
+from services.clustering.clusterer import ClusteringSettings, cluster
+from services.embedding import store as embedding_store
+from services.keyframes import store as keyframes_store
+from services.keyframes.extraction import Extraction, KeyFrame
+from services.keyframes.frames import Orientation, VideoFacts
+from services.keyframes.shots import Shot
+from services.keyframes.store import SourceResult
 from shared import catalog, tasks
 from shared.db import Database
-from shared.tables import DEFAULT_PROJECT_ID, embeddings, key_frames
+from shared.tables import DEFAULT_PROJECT_ID
 from shared.tasks import Claim
 
 _numbers = itertools.count(1)
@@ -111,84 +121,72 @@ class Rows:
                 tasks.advance(connection, claim.job_id)
         return moved
 
-    def cut_up(self, claim: Claim, *, key_frames_: int = 3, sha256: str | None = None) -> None:
-        """End a keyframes task with that many key frames, as the stage does."""
-        with self.database.transaction() as connection:
-            assert tasks.succeed(connection, claim)
-            video_id, extraction_id = self.video(connection, key_frames_, sha256 or f"sha-{next(_numbers)}")
-            connection.execute(
-                text("UPDATE sources SET video_id = :video, extraction_id = :extraction WHERE id = :id"),
-                {"video": video_id, "extraction": extraction_id, "id": claim.source_id},
-            )
-            tasks.lock_job(connection, claim.job_id)
-            tasks.add_embedding_tasks(connection, claim.job_id, [video_id])
-            tasks.advance(connection, claim.job_id)
+    def cut_up(self, claim: Claim, *, key_frames_: int = 3, sha256: str | None = None) -> bool:
+        """End a keyframes task with that many key frames, as the stage does. False: the task was not ours any more."""
+        return self.save(claim, keyframes_store.save, source_result(key_frames_, sha256 or f"sha-{next(_numbers)}"))
 
-    def video(self, connection: Connection, key_frames_: int, sha256: str) -> tuple[str, str]:
-        """A video and its extraction; the ones that are there when the bytes are known."""
-        there = connection.execute(
-            text("SELECT v.id, x.id FROM videos v JOIN extractions x ON x.video_id = v.id WHERE v.sha256 = :sha"),
-            {"sha": sha256},
-        ).one_or_none()
-        if there:
-            return there[0], there[1]
-        video_id = connection.execute(
-            text("INSERT INTO videos (project_id, sha256, size_bytes) VALUES (:p, :sha, 1) RETURNING id"),
-            {"p": DEFAULT_PROJECT_ID, "sha": sha256},
-        ).scalar_one()
-        extraction_id = connection.execute(
-            text(
-                """INSERT INTO extractions (video_id, recipe, settings, frames, duration_s, facts, shots,
-                   damaged_packets, key_frame_count)
-                VALUES (:video, 'r', '{}', 100, 4.0, '{"width_px": 64, "height_px": 48}', '[[0, 100, 0.0, 4.0]]', 0, :n)
-                RETURNING id"""
-            ),
-            {"video": video_id, "n": key_frames_},
-        ).scalar_one()
-        connection.execute(
-            insert(key_frames),
-            [
-                {
-                    "extraction_id": extraction_id,
-                    "position": i,
-                    "frame_index": 10 * i,
-                    "time_s": 0.4 * i,
-                    "pts": i,
-                    "shot_index": 0,
-                    "width_px": 64,
-                    "height_px": 48,
-                    "blob": f"pictures/{extraction_id}/{i}.jpg",
-                    "small_blob": f"pictures/{extraction_id}/{i}_small.jpg",
-                    "repeats": [],
-                }
-                for i in range(key_frames_)
-            ],
-        )
-        return video_id, extraction_id
-
-    def embed(self, claim: Claim, *, dimension: int = 4) -> None:
+    def embed(self, claim: Claim, *, dimension: int = 4) -> bool:
         """End an embedding task with a vector for each of its key frames, as the stage does."""
         with self.database.transaction() as connection:
-            assert tasks.succeed(connection, claim)
             connection.execute(text("INSERT INTO models (name) VALUES (:m) ON CONFLICT DO NOTHING"), {"m": claim.model})
-            rows = connection.execute(
-                text(
-                    """SELECT k.id, k.frame_index FROM key_frames k JOIN extractions x ON x.id = k.extraction_id
-                    WHERE x.video_id = :video AND NOT EXISTS (
-                        SELECT FROM embeddings e WHERE e.key_frame_id = k.id AND e.model = :model)"""
-                ),
-                {"video": claim.video_id, "model": claim.model},
-            ).all()
-            for row in rows:
-                vector = np.random.default_rng(row.frame_index).normal(size=dimension).astype(np.float32)
-                connection.execute(insert(embeddings), {"key_frame_id": row.id, "model": claim.model, "vector": vector})
-            tasks.advance(connection, claim.job_id)
+            work = embedding_store.load(connection, claim)
+        if work is None:
+            return False
+        vectors = [np.random.default_rng(zlib.crc32(blob.encode())).normal(size=dimension) for blob in work.blobs]
+        X = np.array(vectors, dtype=np.float32).reshape(-1, dimension)
+        return self.save(claim, embedding_store.save, (work, X))
+
+    def cluster(self, claim: Claim) -> bool:
+        """End a clustering task, as the stage does."""
+        with self.database.transaction() as connection:
+            vectors = clustering_store.load(connection, claim)
+        if vectors is None:
+            return False
+        settings = ClusteringSettings(parameters={"n_clusters": 2})
+        return self.save(claim, clustering_store.save, (vectors, cluster(vectors.X, settings, groups=vectors.videos)))
+
+    def save(self, claim: Claim, save: Callable[[Connection, Claim, Any], None], result: Any) -> bool:
+        """Succeed, save and advance in one transaction, as the runner does."""
+        with self.database.transaction() as connection:
+            if not tasks.succeed(connection, claim):
+                return False
+            save(connection, claim, result)
+            if claim.job_id:
+                tasks.advance(connection, claim.job_id)
+        return True
 
     def job_state(self, job_id: str) -> str:
         return self.one("SELECT state FROM jobs WHERE id = :id", id=job_id)
+
+
+def source_result(key_frames: int, sha256: str, *, known: str | None = None, **changes: Any) -> SourceResult:
+    """What the keyframes stage saves of a video. known: the extraction that the project has of it already."""
+    pictures = tuple(
+        KeyFrame(10 * i, 0.4 * i, i, 0, Path("picture.jpg"), Path("small.jpg"), 64, 48, ()) for i in range(key_frames)
+    )
+    facts = VideoFacts(
+        "mp4", "h264", "yuv420p", 64, 48, 0, Orientation(False, False, False), 1.0, 25.0, 4.0, 0.0, False
+    )
+    extraction = Extraction(100, 4.0, facts, (Shot(0, 100, 0.0, 4.0),), pictures, 0)
+    values = {
+        "sha256": sha256,
+        "size_bytes": 1,
+        "title": None,
+        "recipe": "recipe",
+        "settings": {"strategy": "uniform", "every_s": 1.0},
+        "extraction_id": known or keyframes_store.new_extraction_id(),
+        "extraction": None if known else extraction,
+    }
+    return SourceResult(**{**values, **changes})
 
 
 @pytest.fixture
 def rows(database: Database) -> Rows:
     """Writes and reads rows of an empty database."""
     return Rows(database)
+
+
+@pytest.fixture
+def make_source_result() -> Callable[..., SourceResult]:
+    """What the keyframes stage saves of a video, see `source_result`."""
+    return source_result
