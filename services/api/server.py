@@ -46,6 +46,7 @@ class Server(BaseApplication):  # type: ignore[misc]
             "graceful_timeout": 30,
             "max_requests": 2000,  # a leak somewhere must not grow for ever
             "max_requests_jitter": 200,
+            "control_socket_disable": True,  # nobody here uses it, and it would lie in the home folder
             "preload_app": False,  # a connection must not cross a fork
             # The sign of life is a file's time; on a busy disk, writing it could take longer than the timeout.
             "worker_tmp_dir": str(_MEMORY_FOLDER) if _MEMORY_FOLDER.is_dir() else None,
