@@ -29,6 +29,7 @@ from services.clustering.sweep import (
     default_n_clusters,
     sweep_n_clusters,
 )
+from services.clustering.threads import one_blas_thread
 from shared.errors import ErrorKind, PermanentError
 
 LARGEST_SEED: Final = 2**32 - 1  # of scikit-learn
@@ -101,6 +102,7 @@ class Clustering:
     notes: tuple[str, ...] = ()  # sentences for people
 
 
+@one_blas_thread()
 def cluster(X: NDArray[Any], settings: ClusteringSettings, *, groups: NDArray[Any] | None = None) -> Clustering:
     """Cluster the rows of X (n, d), of any real dtype, computed in float32; X is not modified.
 
@@ -142,6 +144,7 @@ def cluster(X: NDArray[Any], settings: ClusteringSettings, *, groups: NDArray[An
     return replace(clustering, notes=_notes(clustering, distinct))
 
 
+@one_blas_thread()
 def sweep(
     X: NDArray[Any], settings: ClusteringSettings, n_clusters: Iterable[int] | None = None
 ) -> tuple[Evidence, ...]:
