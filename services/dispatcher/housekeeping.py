@@ -1,4 +1,4 @@
-"""Removes what nothing refers to: orphaned blobs, answered query pictures, old idempotency keys."""
+"""Removes what nothing refers to: orphaned blobs, uploads never submitted, query pictures, idempotency keys."""
 
 from __future__ import annotations
 
@@ -31,12 +31,25 @@ _REFERRED = {
     "queries/": "SELECT blob FROM queries WHERE blob = ANY(:names)",
 }
 
+_UNUSED_UPLOAD = "NOT EXISTS (SELECT FROM sources s WHERE s.url = 'upload:' || u.id)"
+
 
 def forget_old_rows(database: Database) -> None:
-    """Remove query pictures and idempotency keys that are older than a day."""
+    """Remove query pictures, idempotency keys, and uploads of no job, that are older than a day."""
     with database.transaction() as connection:
         connection.execute(text("DELETE FROM queries WHERE created_at < now() - interval '1 day'"))
         connection.execute(text("DELETE FROM idempotency_keys WHERE created_at < now() - interval '1 day'"))
+        # Locked first and looked at again: a job that was submitted meanwhile keeps its uploads.
+        ids = connection.execute(
+            text(
+                f"""SELECT u.id FROM uploads u WHERE u.created_at < now() - interval '1 day' AND {_UNUSED_UPLOAD}
+                ORDER BY u.id FOR UPDATE SKIP LOCKED"""
+            )
+        ).scalars()
+        connection.execute(
+            text(f"DELETE FROM uploads u WHERE u.id = ANY(CAST(:ids AS uuid[])) AND {_UNUSED_UPLOAD}"),
+            {"ids": list(ids)},
+        )
 
 
 def remove_orphans(database: Database, blobs: BlobStore, *, older_than_s: float = ORPHAN_AFTER_S) -> int:

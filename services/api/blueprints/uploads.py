@@ -24,7 +24,7 @@ def upload_file(query_data: UploadName) -> Upload:
     """Upload a file
 
     The file is the body itself, named by `file_name`, or the field `file` of a form. Its answer's `url` goes into
-    the `videos` of a job.
+    the `videos` of a job. A file that no job uses is removed after a day.
     """
     settings, blobs = service().settings, service().blobs
     request.max_content_length = settings.max_upload_bytes + FORM_MARGIN_BYTES

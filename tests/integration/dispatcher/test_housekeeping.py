@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
 from services.dispatcher.housekeeping import forget_old_rows, remove_orphans
 from shared.blobs import FolderBlobs
@@ -80,3 +81,32 @@ def test_query_pictures_and_idempotency_keys_are_kept_for_a_day(rows, database):
     forget_old_rows(database)
     assert rows.all("SELECT blob FROM queries") == [("23 hours",)]
     assert rows.all("SELECT key FROM idempotency_keys") == [("23 hours",)]
+
+
+def add_upload(rows, blob: str, *, age: str) -> str:
+    return rows.one(
+        """INSERT INTO uploads (project_id, file_name, size_bytes, sha256, blob, created_at)
+        VALUES (:p, 'f', 1, 's', :blob, now() - CAST(:age AS interval)) RETURNING id""",
+        p=DEFAULT_PROJECT_ID,
+        blob=blob,
+        age=age,
+    )
+
+
+def test_uploads_of_no_job_are_kept_for_a_day_and_go_with_their_bytes(rows, database, blobs, tmp_path):
+    add_upload(rows, "uploads/young", age="23 hours")
+    add_upload(rows, "uploads/old", age="25 hours")
+    rows.job()
+    rows.do("UPDATE sources SET url = 'upload:' || :id", id=add_upload(rows, "uploads/submitted", age="25 hours"))
+    put(blobs, tmp_path, "uploads/young", "uploads/old", "uploads/submitted")
+    forget_old_rows(database)
+    remove_orphans(database, blobs)
+    assert names(blobs) == {"uploads/young", "uploads/submitted"}
+
+
+def test_an_upload_that_is_being_submitted_stays(rows, database):
+    upload = add_upload(rows, "uploads/old", age="25 hours")
+    with database.transaction() as submitting:
+        submitting.execute(text("SELECT FROM uploads WHERE id = :id FOR SHARE"), {"id": upload})
+        forget_old_rows(database)
+    assert rows.all("SELECT blob FROM uploads") == [("uploads/old",)]
