@@ -63,8 +63,9 @@ def make_stage(
     def compute_one(source: SourceWork, work: Work) -> SourceResult:
         recipe = store.recipe(source.settings)
         with brought(source, work) as fetched:
-            with database.transaction() as connection:
-                known = store.find_extraction(connection, source.project_id, fetched.sha256, recipe)
+            known = database.retrying(
+                lambda connection: store.find_extraction(connection, source.project_id, fetched.sha256, recipe)
+            )
             extraction = None if known else decode(source, fetched.path, work)
         extraction_id = known or store.new_extraction_id()
         if extraction:
