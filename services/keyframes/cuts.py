@@ -15,7 +15,7 @@ LEAST_STEP, LEAST_STEP_OF_CONTRAST = 0.8, 0.04
 # Neighbouring steps below this share of the examined one are repeated frames (animation on threes, 24 shown as 60).
 REPEATED_SHARE = 0.08
 # How far a cut exceeds the steps beside it.
-LEAST_STEP_RATIO = 1.2
+LEAST_STEP_RATIO = 1.5
 # After a flash or a flicker the picture is back: so many frames later, with less than this share of the change left.
 FLASH_FRAMES = (2, 3, 4, 5)
 FLASH_SHARE = 0.5
@@ -40,8 +40,10 @@ def is_cut(history: History, at: int, least_novelty: float) -> bool:
     new = unexplained(before.signature, now.signature, history.box, least_novelty)
     if new < least_novelty:
         return False
+    most_motion = new - least_novelty
     for place in places:
-        if new - unexplained(history[place - 1].signature, history[place].signature, history.box) < least_novelty:
+        earlier, later = history[place - 1].signature, history[place].signature
+        if unexplained(earlier, later, history.box, least=most_motion) > most_motion:
             return False
     return not _is_flash(history, at, new)
 

@@ -37,11 +37,9 @@ def find_dissolve(history: History, at: int, least_novelty: float, not_before: i
     earliest, that of the last cut.
     """
     end = history[at]
-    start = at
     for window_s in WINDOWS_S:
-        while start > 0 and end.time_s - history[start].time_s < window_s:
-            start -= 1
-        if end.time_s - history[start].time_s < window_s or history[start].index < not_before:
+        start = history.place_at(end.time_s - window_s)
+        if end.time_s - history[0].time_s < window_s or history[start].index < not_before:
             return None
         if at - start > INNER // 2:
             places = [start + round((at - start) * part / (INNER + 1)) for part in range(INNER + 2)]

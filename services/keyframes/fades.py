@@ -100,7 +100,7 @@ class FadeDetector:
         self._highest = max(self._highest, now.contrast)
         if now.contrast >= max(BLANK_CONTRAST, DIP_SHARE * self._highest):
             return None
-        before = self._since_cut(history.between(now.time_s - FADE_S, now.time_s))
+        before = self._since_cut(history.since(now.time_s - FADE_S))
         self._highest = max(map(_contrast, before))
         return (
             _Dip(before, now, now.contrast) if now.contrast < max(BLANK_CONTRAST, DIP_SHARE * self._highest) else None

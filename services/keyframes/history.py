@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -49,6 +50,7 @@ class History:
         self._length_s = length_s
         self._least_frames = least_frames
         self._samples: list[Sample] = []
+        self._times_s: list[float] = []
         self._layout = Layout()
 
     @property
@@ -75,14 +77,17 @@ class History:
                     sample.contrast = contrast(sample.signature, self.box)
         step = difference(samples[-1].signature, signature) if samples else 0.0
         samples.append(Sample(index, time_s, signature, step, contrast(signature, self.box)))
-        outdated = 0
-        while samples[outdated].time_s < time_s - self._length_s and len(samples) - outdated > self._least_frames:
-            outdated += 1
-        del samples[:outdated]
+        self._times_s.append(time_s)
+        outdated = min(self.place_at(time_s - self._length_s), max(0, len(samples) - self._least_frames))
+        del samples[:outdated], self._times_s[:outdated]
 
-    def between(self, start_s: float, end_s: float) -> list[Sample]:
-        """Return the samples with start_s <= time <= end_s."""
-        return [sample for sample in self._samples if start_s <= sample.time_s <= end_s]
+    def place_at(self, time_s: float) -> int:
+        """Return the place of the first sample at this time or later."""
+        return bisect_left(self._times_s, time_s)
+
+    def since(self, start_s: float) -> list[Sample]:
+        """Return the samples from this time on."""
+        return self._samples[self.place_at(start_s) :]
 
 
 def contrast(signature: Signature, box: Box) -> float:

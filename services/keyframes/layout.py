@@ -11,10 +11,12 @@ from services.keyframes.signatures import LUMA_HEIGHT_PX, LUMA_WIDTH_PX, Signatu
 
 # A smaller part of the signature, of either side or of the whole, is something that moves, not a picture.
 LEAST_SIDE, LEAST_AREA = 0.25, 0.2
-# A pixel has changed when it differs by more than these levels and this share of the contrast; noise does not.
-CHANGED_LEVELS, CHANGED_OF_CONTRAST = 2.5, 0.15
+# A pixel of the signature has changed when it differs by more than these levels; noise, being averaged, does not.
+CHANGED_LEVELS = 5
 # Layouts last: what has not changed for so many frames is taken for a part of one.
 LAYOUT_FRAMES = 600
+# The panels are looked for anew when this share of the signature more, or less, has changed.
+MOVED_SHARE = 0.01
 # Rows and columns are looked at in turn, until neither cuts off anything more; a layout of panels is no deeper.
 PASSES = 3
 
@@ -29,15 +31,19 @@ class Layout:
     def __init__(self) -> None:
         self._reference: Signature | None = None
         self._changed_at = np.full((LUMA_HEIGHT_PX, LUMA_WIDTH_PX), -LAYOUT_FRAMES, np.int64)
+        self._amount = 0
         self.box = WHOLE
 
     def feed(self, index: int, signature: Signature) -> None:
         """Take in the frame of this index."""
         if self._reference is not None:
-            least = CHANGED_LEVELS + CHANGED_OF_CONTRAST * signature.contrast
-            self._changed_at[cv2.absdiff(signature.luma, self._reference.luma) > least] = index
+            self._changed_at[cv2.absdiff(signature.luma, self._reference.luma) > CHANGED_LEVELS] = index
         self._reference = signature
-        self.box = _largest_panel(self._changed_at > index - LAYOUT_FRAMES)
+        changes = self._changed_at > index - LAYOUT_FRAMES
+        amount = int(np.count_nonzero(changes))
+        if abs(amount - self._amount) > MOVED_SHARE * changes.size:
+            self._amount = amount
+            self.box = _largest_panel(changes)
 
 
 def _largest_panel(changes: NDArray[np.bool_]) -> Box:

@@ -64,12 +64,15 @@ def missing_blocks(a: Signature, b: Signature, box: Box = WHOLE) -> tuple[NDArra
         variance = float(cv2.meanStdDev(block)[1][0, 0]) ** 2
         if variance < NOISE_VARIANCE:
             continue
+        weights[index] = variance / (variance + HALF_WEIGHT_VARIANCE)
+        in_place = area[top + REACH_Y_PX :, left + REACH_X_PX :][:BLOCK_HEIGHT_PX, :BLOCK_WIDTH_PX]
+        if cv2.norm(block, in_place, cv2.NORM_L2SQR) <= NOISE_VARIANCE * block.size:
+            continue  # nothing but noise has changed
         bottom, right = top + BLOCK_HEIGHT_PX + 2 * REACH_Y_PX, left + BLOCK_WIDTH_PX + 2 * REACH_X_PX
         neighbourhood = area[top:bottom, left:right]
         correlation = cv2.minMaxLoc(cv2.matchTemplate(neighbourhood, block, cv2.TM_CCOEFF_NORMED))[1]
         explained = min(1.0, max(0.0, correlation)) ** 2
         shares[index] = max(0.0, 1.0 - explained - NOISE_VARIANCE / (NOISE_VARIANCE + variance))
-        weights[index] = variance / (variance + HALF_WEIGHT_VARIANCE)
     return shares, weights
 
 
@@ -77,4 +80,5 @@ def _crop(signature: Signature, box: Box) -> NDArray[np.uint8]:
     if box == WHOLE:
         return signature.luma
     cropped = signature.luma[box.top : box.bottom, box.left : box.right]
-    return cv2.resize(cropped, (LUMA_WIDTH_PX, LUMA_HEIGHT_PX), interpolation=cv2.INTER_LINEAR)
+    resized = cv2.resize(cropped, (LUMA_WIDTH_PX, LUMA_HEIGHT_PX), interpolation=cv2.INTER_LINEAR)
+    return np.asarray(resized, np.uint8)

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
 import cv2
 import numpy as np
 from av.video.frame import VideoFrame
+from av.video.plane import VideoPlane
 from numpy.typing import NDArray
 
 LUMA_HEIGHT_PX, LUMA_WIDTH_PX = 36, 64
 CHROMA_HEIGHT_PX, CHROMA_WIDTH_PX = LUMA_HEIGHT_PX // 2, LUMA_WIDTH_PX // 2
-# Rows are skipped down to about this many times the signature's: the area filter needs no more, and reading every row
-# of a large picture is what a signature would otherwise cost.
-ROWS_PER_SIGNATURE_ROW = 2
-# OpenCV's area filter is several times faster by whole factors; at most this share of a side is cropped to get there.
-MAX_CROP = 0.07
+# So many rows of the picture make a row of the signature: more would cost much and change little.
+ROWS_PER_ROW = 2
+# OpenCV's area filter is several times faster by whole factors: at most this share of the width is cropped for one.
+MAX_CROP = 0.1
 
 # Below this many levels of contrast a frame is blank.
 BLANK_CONTRAST = 1.2
 
-# The planes that can be read in place: 8 or 10..16 bits per sample, each of luma and chroma in a plane of its own.
+# The formats whose planes can be read in place, with their bits per sample; the others are converted by swscale.
 PLANAR_BITS = {
     "yuv420p": 8,
     "yuvj420p": 8,
@@ -58,7 +60,8 @@ def signature(picture: VideoFrame) -> Signature:
         picture = picture.reformat(format="yuv420p")
         bits = 8
     values = np.empty((LUMA_HEIGHT_PX + CHROMA_HEIGHT_PX, LUMA_WIDTH_PX), np.uint8)
-    luma, cb, cr = (_samples(picture, index, bits) for index in range(3))
+    interlaced = picture.interlaced_frame
+    luma, cb, cr = (_samples(plane, bits, interlaced) for plane in picture.planes[:3])
     values[:LUMA_HEIGHT_PX] = _shrink(luma, LUMA_HEIGHT_PX, LUMA_WIDTH_PX, bits)
     values[LUMA_HEIGHT_PX:, :CHROMA_WIDTH_PX] = _shrink(cb, CHROMA_HEIGHT_PX, CHROMA_WIDTH_PX, bits)
     values[LUMA_HEIGHT_PX:, CHROMA_WIDTH_PX:] = _shrink(cr, CHROMA_HEIGHT_PX, CHROMA_WIDTH_PX, bits)
@@ -77,8 +80,7 @@ def luma_samples(picture: VideoFrame) -> NDArray[np.uint8]:
     if bits is None:
         picture = picture.reformat(format="gray")
         bits = 8
-    samples = _samples(picture, 0, bits)
-    return samples if bits == 8 else (samples >> (bits - 8)).astype(np.uint8)
+    return _to_8_bits(_samples(picture.planes[0], bits, picture.interlaced_frame), bits)
 
 
 def difference(a: Signature, b: Signature) -> float:
@@ -86,19 +88,27 @@ def difference(a: Signature, b: Signature) -> float:
     return float(cv2.norm(a.values, b.values, cv2.NORM_L1)) / a.values.size
 
 
-def _samples(picture: VideoFrame, index: int, bits: int) -> NDArray[np.uint8] | NDArray[np.uint16]:
-    plane = picture.planes[index]
-    kind = np.uint8 if bits == 8 else np.uint16
-    samples = np.frombuffer(memoryview(plane), kind).reshape(-1, plane.line_size // kind().itemsize)
-    return samples[: plane.height : 2 if picture.interlaced_frame else 1, : plane.width]
+def _samples(plane: VideoPlane, bits: int, is_interlaced: bool) -> NDArray[Any]:
+    """Return a plane, or the first field of it, in place: uint8 or uint16 (H, W)."""
+    kind = np.dtype(np.uint8 if bits == 8 else np.uint16)
+    samples = np.frombuffer(memoryview(plane), kind).reshape(-1, plane.line_size // kind.itemsize)
+    return samples[: plane.height : 2 if is_interlaced else 1, : plane.width]
 
 
-def _shrink(samples: NDArray[np.uint8] | NDArray[np.uint16], height: int, width: int, bits: int) -> NDArray[np.uint8]:
-    samples = samples[:: max(1, samples.shape[0] // (height * ROWS_PER_SIGNATURE_ROW))]
-    rows, columns = samples.shape
-    whole_rows, whole_columns = rows // height * height, columns // width * width
-    if rows - whole_rows <= MAX_CROP * rows and columns - whole_columns <= MAX_CROP * columns:
-        top, left = (rows - whole_rows) // 2, (columns - whole_columns) // 2
-        samples = samples[top : top + whole_rows, left : left + whole_columns]
-    small = cv2.resize(samples, (width, height), interpolation=cv2.INTER_AREA)
-    return small if bits == 8 else (small >> (bits - 8)).astype(np.uint8)
+def _shrink(samples: NDArray[Any], height: int, width: int, bits: int) -> NDArray[np.uint8]:
+    samples = samples[_spread(samples.shape[0], height * ROWS_PER_ROW)]
+    columns = samples.shape[1]
+    spare = columns % width
+    if spare <= MAX_CROP * columns:
+        samples = samples[:, spare // 2 : columns - (spare - spare // 2)]
+    return _to_8_bits(cv2.resize(samples, (width, height), interpolation=cv2.INTER_AREA), bits)
+
+
+@lru_cache(maxsize=16)
+def _spread(length: int, count: int) -> NDArray[np.intp]:
+    """Return count indices, evenly spread over a length."""
+    return (np.arange(count) * 2 + 1) * length // (2 * count)
+
+
+def _to_8_bits(samples: NDArray[Any], bits: int) -> NDArray[np.uint8]:
+    return np.asarray(samples >> (bits - 8) if bits > 8 else samples, np.uint8)
