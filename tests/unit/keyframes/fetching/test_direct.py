@@ -363,7 +363,7 @@ def test_the_time_a_throttling_server_asks_for_is_kept(
 
 @pytest.mark.parametrize("header", ["", "soon", "-1"])
 def test_no_time_or_nonsense_is_no_time(header: str, web: Any, tmp_path: Path, limits: FetchLimits) -> None:
-    error = failure(web.serve("/a.mp4", status=429, Retry_After=header()), tmp_path / "file", limits)
+    error = failure(web.serve("/a.mp4", status=429, Retry_After=header), tmp_path / "file", limits)
     assert isinstance(error, TransientError)
     assert error.retry_after_s is None
 
