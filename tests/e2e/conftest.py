@@ -149,11 +149,22 @@ def _texture(number: int) -> np.ndarray:
 
 @pytest.fixture(scope="session")
 def site(clips: Path) -> Iterator[str]:
-    """The base URL of a web server on this machine that serves the clips."""
+    """The base URL of a web server on this machine that serves the clips; with `?slow`, over four seconds."""
 
     class Quiet(http.server.SimpleHTTPRequestHandler):
         def log_message(self, *_: object) -> None:
             pass
+
+        def copyfile(self, source: Any, outputfile: Any) -> None:
+            data = source.read()
+            pieces = 40 if self.path.endswith("?slow") else 1
+            for i in range(pieces):
+                try:
+                    outputfile.write(data[len(data) * i // pieces : len(data) * (i + 1) // pieces])
+                except OSError:  # the worker was killed or asked to stop
+                    return
+                if pieces > 1:
+                    time.sleep(0.1)
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=os.fspath(clips)))
     thread = threading.Thread(target=server.serve_forever, daemon=True)

@@ -128,6 +128,22 @@ def test_a_killed_worker_costs_its_task_one_attempt(reelmap, site):
     assert max(attempts) <= 2
 
 
+def test_a_worker_that_is_asked_to_stop_hands_its_task_back_at_once(reelmap, site):
+    job_id = submit(reelmap, [f"{site}/first.mp4?slow"], n_clusters=2)
+    _wait(lambda: reelmap.get(f"/jobs/{job_id}")["progress"]["keyframes"]["running"] == 1)
+    worker = min(
+        pid for pid in reelmap.processes() if b"services.keyframes.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    )
+    os.kill(worker, signal.SIGTERM)
+    asked_at = time.monotonic()
+    _wait(lambda: reelmap.get(f"/jobs/{job_id}")["progress"]["keyframes"]["running"] == 0)
+    # Long before the lease of 6 s is over; the grace is 1 s.
+    assert time.monotonic() - asked_at < 5
+    assert reelmap.wait(job_id)["state"] == "succeeded"
+    [source] = reelmap.get(f"/jobs/{job_id}/sources")["sources"]
+    assert source["attempts"] == 2
+
+
 def test_ctrl_c_ends_everything_and_the_jobs_are_there_at_the_next_start(reelmap, site):
     job_id = submit(reelmap, [f"{site}/first.mp4"], n_clusters=2)
     assert reelmap.wait(job_id)["state"] == "succeeded"
