@@ -22,11 +22,15 @@ FULL_SHARE = 0.8
 
 @dataclass(slots=True)
 class _Dip:
-    """before: the samples up to the dip, oldest first. first, end: the frames of low contrast."""
+    """A time of low contrast, from `first` until before `end`.
+
+    before: the samples up to it, oldest first. after: those since its end. blank_s: when it was last blank, or began.
+    """
 
     before: list[Sample]
     first: Sample
     lowest: float
+    blank_s: float
     end: Sample | None = None
     after: list[Sample] = field(default_factory=list)
 
@@ -72,7 +76,9 @@ class FadeDetector:
         elif now.contrast >= self._least_return(dip):
             dip.end = now
             dip.after.append(now)
-        elif dip.lowest >= BLANK_CONTRAST and now.time_s > dip.first.time_s + FADE_S:
+        elif now.contrast < BLANK_CONTRAST:
+            dip.lowest, dip.blank_s = min(dip.lowest, now.contrast), now.time_s
+        elif now.time_s > dip.blank_s + FADE_S:
             dip = None
         else:
             dip.lowest = min(dip.lowest, now.contrast)
@@ -102,9 +108,9 @@ class FadeDetector:
             return None
         before = self._since_cut(history.since(now.time_s - FADE_S))
         self._highest = max(map(_contrast, before))
-        return (
-            _Dip(before, now, now.contrast) if now.contrast < max(BLANK_CONTRAST, DIP_SHARE * self._highest) else None
-        )
+        if now.contrast >= max(BLANK_CONTRAST, DIP_SHARE * self._highest):
+            return None
+        return _Dip(before, now, now.contrast, now.time_s)
 
     def _told(self, history: History, dip: _Dip) -> Gap | None:
         assert dip.end is not None

@@ -19,10 +19,14 @@ from services.keyframes.signatures import Signature, difference
 MARGIN_FRAMES = 2
 # Decoded pictures held for each view until one of them is chosen.
 CANDIDATES_PER_VIEW = 4
+# Decoded pictures held at most until it is certain which shot they belong to; a long dim stretch leaves that open.
+WAITING_CANDIDATES = 24
 # How often the content is compared with what the shot has shown so far; two comparisons in a row must find it new.
 COMPARE_EVERY_S = 0.35
 # Views of one shot become rarer with their number: the n-th begins at least so many seconds x n after the one before.
 VIEW_GAP_S = 0.5
+# A picture is compared with this many views and picks at most, so that an endless shot costs no more than others.
+REMEMBERED_VIEWS = 12
 # What is new since the last comparison is put down to motion, half of it after so many seconds of the same view.
 MOTION_S = 4.0
 # Two pictures show the same when their difference is below this share of their contrast (and one level) and no part
@@ -164,6 +168,8 @@ class KeyFrameChooser:
             return
         if candidate.is_usable:
             self._waiting.append(candidate)
+            if len(self._waiting) > WAITING_CANDIDATES:
+                self._waiting.remove(max(self._waiting, key=lambda one: one.unrest))
         if not self._kept and (self._last_resort is None or _resort(candidate) > _resort(self._last_resort)):
             self._last_resort = candidate
 
@@ -196,7 +202,7 @@ class KeyFrameChooser:
         new = novelty(view.leader, candidate.signature, self._box)
         if new < self._view_novelty:
             return Sight.SAME
-        for earlier in self._views[:-1]:
+        for earlier in self._views[-REMEMBERED_VIEWS:-1]:
             if novelty(earlier.leader, candidate.signature, self._box) < self._view_novelty:
                 return Sight.RETURNED
         if before is None or time_s < view.start_s + VIEW_GAP_S * len(self._views):
@@ -224,7 +230,7 @@ class KeyFrameChooser:
         best = view.best()
         view.candidates = []
         self._kept = [one for one in self._kept if one.shot_index >= shot_index - self._duplicate_memory_shots]
-        for kept in self._kept:
+        for kept in self._kept[-REMEMBERED_VIEWS:]:
             same_content = self._view_novelty if kept.shot_index == shot_index else SAME_CONTENT
             if are_near_duplicates(kept.signature, best.signature, self._box, same_content):
                 self._repeats.setdefault(kept.frame_index, []).append((view.start_s, end_s))

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import gc
 from collections.abc import Sequence
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -15,6 +17,8 @@ from services.keyframes.shots import Transition
 from services.keyframes.signatures import signature
 
 RATE_HZ = 25
+# How late it becomes certain which shot a frame belongs to.
+DELAY_FRAMES = 10
 Gray = NDArray[np.uint8]
 
 
@@ -50,8 +54,13 @@ def choose(
     for index, picture in enumerate(pictures):
         seen = frame(index, picture, index in corrupt)
         chooser.feed(seen, signature(seen.picture), WHOLE)
+        if index - DELAY_FRAMES in cuts:
+            cut = index - DELAY_FRAMES
+            chooser.end_shot(Transition(cut, cut / RATE_HZ, cut, cut))
+        chooser.settle(min([index - DELAY_FRAMES, *(cut for cut in cuts if cut > index - DELAY_FRAMES)]))
     for cut in cuts:
-        chooser.end_shot(Transition(cut, cut / RATE_HZ, cut, cut))
+        if cut >= len(pictures) - DELAY_FRAMES:
+            chooser.end_shot(Transition(cut, cut / RATE_HZ, cut, cut))
     outline = chooser.finish()
     return chooser.take_chosen(), outline
 
@@ -169,6 +178,16 @@ def test_the_shortest_video_gets_a_key_frame(frames: int) -> None:
     picks, outline = choose([room(1)] * frames)
     assert len(picks) == 1
     assert outline.shots[0].end_frame == frames
+
+
+def test_few_frames_wait_while_it_stays_open_which_shot_they_belong_to() -> None:
+    chooser = KeyFrameChooser(0.5, 1)
+    pictures = [frame(index, room(1)) for index in range(2)]
+    for index in range(1000):
+        seen = replace(pictures[index % 2], index=index, time_s=index / RATE_HZ)
+        chooser.feed(seen, signature(seen.picture), WHOLE)
+    held = [one for one in gc.get_objects() if isinstance(one, Frame)]
+    assert len(held) < 40
 
 
 def test_no_frame_gives_no_shot() -> None:

@@ -174,6 +174,14 @@ def test_a_video_of_few_frames_has_no_transition(frames: int) -> None:
     assert starts(hold(still(1), frames)) == []
 
 
+def test_a_very_dark_stretch_after_a_blank_settles() -> None:
+    detector = ShotDetector(cut_novelty=0.2, gradual_novelty=0.45)
+    dim = BLACK + (still(2) - 128) * 0.03 + 20
+    for index, picture in enumerate([*hold(still(1), 50), *hold(BLACK, 50), *hold(dim, 400)]):
+        detector.feed(index, index / RATE_HZ, from_values(np.clip(picture, 0, 255).astype(np.uint8)))
+    assert detector.settled_frame > 400
+
+
 def test_a_blank_video_has_no_transition() -> None:
     assert starts(hold(BLACK, 200)) == []
 
