@@ -614,11 +614,13 @@ def mark_sent(connection: Connection, task_ids: Collection[str]) -> None:
     """Stamp `sent_at` on tasks whose message is in the broker.
 
     Waits for nobody: a task that is being claimed or cancelled right now needs no stamp, and any other is sent twice.
+    One that was claimed and put off already is not due any more, and its message is gone.
     """
     connection.execute(
         _sql(
             """UPDATE tasks SET sent_at = now() WHERE id IN (
-                SELECT id FROM tasks WHERE id IN :ids AND state = 'queued' FOR UPDATE SKIP LOCKED)""",
+                SELECT id FROM tasks WHERE id IN :ids AND state = 'queued' AND run_at <= now()
+                FOR UPDATE SKIP LOCKED)""",
             "ids",
         ),
         {"ids": list(task_ids) or [NO_ID]},

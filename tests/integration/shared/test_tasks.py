@@ -458,6 +458,17 @@ def test_a_task_that_was_overtaken_is_sent_again(rows, database):
     assert due(database) == [lost]
 
 
+def test_a_task_that_was_put_off_before_its_message_was_noted_is_sent_again_when_it_is_due(rows, database):
+    rows.job()
+    [task_id] = due(database)
+    [claim] = rows.claim(task_id)
+    error = TransientError(ErrorKind.UNREACHABLE, "away")
+    rows.end(claim, lambda c, claim: tasks.try_later(c, claim, error, backoff_s=10))
+    mark_sent(database, [task_id])
+    rows.do("UPDATE tasks SET run_at = now()")
+    assert due(database) == [task_id]
+
+
 def test_forgetting_what_was_sent_leaves_running_tasks_alone(rows, database):
     rows.job(sources=2)
     sent = rows.task_ids("keyframes")
