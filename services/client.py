@@ -251,7 +251,11 @@ def _problem(response: requests.Response) -> str:
     try:
         problem = response.json()
         sentence = problem.get("detail") or problem["title"]
-        errors = [f"{error['field']}: {error['message']}" for error in problem.get("errors") or []]
+        errors = [
+            f"{error['field']}: {error['message']}"
+            for error in problem.get("errors") or []
+            if error["message"] != sentence
+        ]
     except (ValueError, KeyError, TypeError, AttributeError):
         return f"{response.url} answered {response.status_code} {response.reason}"
     return "\n  ".join([sentence, *(error for error in errors if error not in sentence)])

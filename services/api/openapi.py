@@ -85,7 +85,7 @@ def register(app: APIFlask) -> None:
         from swagger_ui_bundle import swagger_ui_path
 
         if name not in _SWAGGER_FILES:
-            raise problems.NotFound(f"The page of the documentation has no file {name}.")
+            raise problems.NotFound(f"The page of the documentation has no file {name}.", "name")
         return send_from_directory(swagger_ui_path, name, max_age=86400)
 
 

@@ -12,7 +12,7 @@ from flask import Request, Response, current_app, g, make_response, request
 from pydantic import BaseModel, ValidationError
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from werkzeug.exceptions import BadRequest, HTTPException, UnsupportedMediaType
+from werkzeug.exceptions import HTTPException, UnsupportedMediaType
 from werkzeug.routing import RequestRedirect
 
 from shared.db import is_unavailable
@@ -66,10 +66,22 @@ class Refusal(Exception):
         self.errors = errors
 
 
+class Malformed(Refusal):
+    """The body cannot be read at all."""
+
+    status = 400
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail, [("body", detail)])
+
+
 class NotFound(Refusal):
-    """There is no such thing, or not in this project."""
+    """There is no such thing, or not in this project. field: the part of the address that names it."""
 
     status = 404
+
+    def __init__(self, detail: str, field: str) -> None:
+        super().__init__(detail, [(field, detail)])
 
 
 class Conflict(Refusal):
@@ -150,7 +162,7 @@ class ApiRequest(Request):
     """A request whose broken JSON is told apart from other bad requests."""
 
     def on_json_loading_failed(self, e: ValueError | None) -> NoReturn:
-        raise BadRequest(f"The body is not valid JSON: {e}.")
+        raise Malformed(f"The body is not valid JSON: {e}.")
 
 
 def require_json() -> None:
@@ -218,4 +230,4 @@ def _from_store(error: TransientError) -> Response:
 
 
 def _from_deep_nesting(error: RecursionError) -> Response:
-    return problem(400, "The body is nested too deeply.")
+    return _from_refusal(Malformed("The body is nested too deeply."))

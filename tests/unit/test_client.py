@@ -75,6 +75,9 @@ def test_a_problem_document_that_says_it_in_its_detail_says_it_once(played: Play
     played.answer = lambda *_: problem(422, "name: too long", {"field": "name", "message": "too long"})
     with pytest.raises(ApiError, match=r"^name: too long$"):
         Client(played.url).submit(["https://example.org/a.mp4"], name="x")
+    played.answer = lambda *_: problem(404, "There is no job 7.", {"field": "job_id", "message": "There is no job 7."})
+    with pytest.raises(ApiError, match=r"^There is no job 7\.$"):
+        Client(played.url).job("7")
 
 
 def test_an_answer_that_is_no_problem_document_still_says_what_happened(played: Played) -> None:

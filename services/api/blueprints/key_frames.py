@@ -39,7 +39,7 @@ def get_image(key_frame_id: str, query_data: ImageSize) -> Response:
     try:
         response = current_app.response_class(service().blobs.read(blob), mimetype="image/jpeg")
     except BlobMissing:
-        raise NotFound(f"The picture of key frame {key_frame_id} is gone.") from None
+        raise NotFound(f"The picture of key frame {key_frame_id} is gone.", "key_frame_id") from None
     response.cache_control.public = True
     response.cache_control.max_age = YEAR_S
     response.cache_control.immutable = True

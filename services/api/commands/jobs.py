@@ -38,9 +38,9 @@ def submit_job(
     """
     key_frames = choices.key_frame_settings(request.key_frames.model_dump(), "key_frames")
     clustering = choices.clustering_settings(request.clustering.model_dump(), "clustering")
+    new, repeated = _new_sources(connection, project_id, request.videos)
     models = choices.default_models(request.models)
     choices.check_models(connection, settings, _model_fields(request.models, models))
-    new, repeated = _new_sources(connection, project_id, request.videos)
     job_id: str = connection.execute(
         insert(jobs)
         .values(project_id=project_id, name=request.name, models=models, key_frames=key_frames, clustering=clustering)

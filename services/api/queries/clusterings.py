@@ -28,7 +28,7 @@ def get_clustering(connection: Connection, project_id: str, clustering_id: str) 
         {"id": clustering_id, "project": project_id},
     ).one_or_none()
     if row is None:
-        raise NotFound(f"There is no clustering {clustering_id}.")
+        raise NotFound(f"There is no clustering {clustering_id}.", "clustering_id")
     return _clustering(row)
 
 

@@ -68,7 +68,7 @@ def _rows(connection: Connection, project_id: str, cluster_id: str) -> Sequence[
         {"id": cluster_id, "project": project_id},
     ).all()
     if not rows:
-        raise NotFound(f"There is no cluster {cluster_id}.")
+        raise NotFound(f"There is no cluster {cluster_id}.", "cluster_id")
     return rows
 
 

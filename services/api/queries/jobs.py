@@ -32,7 +32,7 @@ def get_job(connection: Connection, project_id: str, job_id: str) -> Job:
 
 def job_not_found(job_id: str) -> NotFound:
     """What every address below an unknown job answers."""
-    return NotFound(f"There is no job {job_id}.")
+    return NotFound(f"There is no job {job_id}.", "job_id")
 
 
 def require_job(connection: Connection, project_id: str, job_id: str) -> None:

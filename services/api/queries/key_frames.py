@@ -33,7 +33,7 @@ def get_key_frame(connection: Connection, project_id: str, key_frame_id: str) ->
 
 def key_frame_not_found(key_frame_id: str) -> NotFound:
     """What every address below an unknown key frame answers."""
-    return NotFound(f"There is no key frame {key_frame_id}.")
+    return NotFound(f"There is no key frame {key_frame_id}.", "key_frame_id")
 
 
 def get_picture_blob(connection: Connection, project_id: str, key_frame_id: str, size: Literal["full", "small"]) -> str:

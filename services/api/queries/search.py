@@ -45,7 +45,7 @@ def get_query(connection: Connection, project_id: str, query_id: str) -> QueryPi
         {"id": query_id, "project": project_id},
     ).one_or_none()
     if row is None:
-        raise NotFound(f"There is no search {query_id}.")
+        raise NotFound(f"There is no search {query_id}.", "query_id")
     return QueryPicture(row.id, row.model, row.ready, TaskState(row.state), failure(row))
 
 

@@ -71,6 +71,8 @@ def test_repeated_urls_become_one_source_and_the_answer_lists_them(client, submi
         ({"videos": ["https://e.org/1", "ftp://e.org/2", "not a url"]}, ["videos.1", "videos.2"]),
         ({"videos": ["upload:00000000-0000-4000-8000-000000000000", "upload:x"]}, ["videos.0", "videos.1"]),
         ({"models": ["hog_color", "resnet9000"]}, ["models.1"]),
+        # The addresses first, also where the default models' weights are missing.
+        ({"videos": ["not a url"], "models": None}, ["videos.0"]),
         ({"models": []}, ["models"]),
         ({"clustering": {"algorithm": "magic"}}, ["clustering.algorithm"]),
         ({"clustering": {"n_clusters": 0}}, ["clustering.n_clusters"]),
@@ -96,6 +98,12 @@ def test_a_value_that_cannot_be_used_is_named_by_its_field(standing_client, stan
     assert named[0] in answer.json["detail"]
     assert answer.json["request_id"] == answer.headers["X-Request-ID"]
     assert [job["id"] for job in standing_client.get("/api/v1/jobs").json["jobs"]] == [standing_job_id]
+
+
+@pytest.mark.parametrize("body", ['{"videos": [', "", "[" * 100_000], ids=["cut off", "empty", "nested"])
+def test_a_body_that_is_not_json_is_named(standing_client, body):
+    answer = standing_client.post("/api/v1/jobs", data=body, content_type="application/json")
+    assert (answer.status_code, fields(answer)) == (400, ["body"])
 
 
 def test_models_left_out_are_the_two_of_the_blog_post_and_missing_weights_are_refused_once(client):
@@ -338,6 +346,7 @@ def test_an_unknown_job_is_not_found(standing_client, method, address):
     answer = getattr(standing_client, method)(address.format(UNKNOWN))
     assert (answer.status_code, answer.content_type) == (404, "application/problem+json")
     assert UNKNOWN in answer.json["detail"]
+    assert fields(answer) == ["job_id"]
 
 
 # --- Cancel, retry, grow ---------------------------------------------------------------------------------------------

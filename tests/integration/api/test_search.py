@@ -113,8 +113,8 @@ def test_a_vector_of_zeros_is_near_to_nothing(client, on_the_arc, database):
     [
         ({}, 422, ["key_frame_id"]),
         ({"key_frame_id": "x"}, 422, ["key_frame_id"]),
-        ({"key_frame_id": UNKNOWN}, 404, []),
-        ({"query_id": UNKNOWN}, 404, []),
+        ({"key_frame_id": UNKNOWN}, 404, ["key_frame_id"]),
+        ({"query_id": UNKNOWN}, 404, ["query_id"]),
         ({"key_frame_id": UNKNOWN, "query_id": UNKNOWN}, 422, ["key_frame_id"]),
         ({"key_frame_id": UNKNOWN, "jobs": [UNKNOWN]}, 422, ["jobs.0"]),
         ({"key_frame_id": UNKNOWN, "limit": 0}, 422, ["limit"]),
