@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.keyframes.decoder import Decoder
+from services.keyframes.decoder import VIDEOS_PER_PROCESS, Decoder
 from services.keyframes.tasks import make_stage
 from shared.celery_app import StopSignal, run_worker
 from shared.pipeline import Queue
@@ -22,7 +22,8 @@ def main() -> None:
         lambda task_id: place.runner.run_tasks([task_id], stage),
         stop=stop,
         processes=settings.keyframes_processes,
-        tasks_per_process=50,
+        # A child takes its decoder's process with it, so that one that goes earlier would cost a start of both.
+        tasks_per_process=VIDEOS_PER_PROCESS,
     )
 
 
