@@ -15,7 +15,7 @@ def one_blas_thread() -> Iterator[None]:
     two threads and 2.4 s with one. It also makes the bits independent of the number of cores.
     """
     import sklearn.cluster  # noqa: F401  loads all the libraries that are to be limited
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+    from threadpoolctl import threadpool_limits
 
     with threadpool_limits(limits=1, user_api="blas"):
         yield

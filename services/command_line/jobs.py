@@ -10,7 +10,7 @@ import click
 from services.client import FINAL_STATES, Client, Json
 from services.command_line.inputs import describe_skipped, find_inputs, read_list, upload_files
 from services.command_line.options import NameValue, NClusters, given, json_option, server_option
-from services.command_line.output import clock, percent, print_json, remarks, results, say, show, table
+from services.command_line.output import counted, percent, print_json, remarks, results, say, show, table
 from services.command_line.progress import one_line, show_progress
 
 job_argument = click.argument("job_id", metavar="JOB")
@@ -68,7 +68,7 @@ def submit(
     elif as_json:
         print_json(job)
     else:
-        show(f"Job {job['id']}: {job['sources']} sources\nPage: {page_of(client, job)}")
+        show(f"Job {job['id']}: {counted(job['sources'], 'source')}\nPage: {page_of(client, job)}")
         say(f"Follow it with: reelmap status {job['id']} --watch")
 
 
@@ -184,11 +184,11 @@ def summary(client: Client, job: Json) -> Iterable[str]:
     yield one_line(job)
     if job["frames"]:
         yield (
-            f"{job['sources']} sources, {job['videos']} videos, {job['frames']} frames read, "
-            f"{job['key_frames_count']} key frames, reduction {percent(job['reduction'])}"
+            f"{counted(job['sources'], 'source')}, {counted(job['videos'], 'video')}, "
+            f"{counted(job['frames'], 'frame')} read, {counted(job['key_frames_count'], 'key frame')}, reduction {percent(job['reduction'])}"
         )
     if job["eta_s"] is not None and job["state"] not in FINAL_STATES:
-        yield f"About {clock(job['eta_s'])} to go"
+        yield f"About {counted(max(1, round(job['eta_s'])), 'second')} to go"
     yield f"Page: {page_of(client, job)}"
 
 

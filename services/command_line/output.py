@@ -84,3 +84,8 @@ def clock(seconds: float) -> str:
 def percent(share: float | None) -> str:
     """`98.7 %`, or nothing where there is no number."""
     return "" if share is None else f"{share:.1%}".replace("%", " %")
+
+
+def counted(number: int, word: str) -> str:
+    """The number with its word: `1 source`, `2 sources`."""
+    return f"{number} {word}" if number == 1 else f"{number} {word}s"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from services.command_line.output import clock, percent, say, show
+from services.command_line.output import clock, counted, percent, say, show
 
 
 @pytest.mark.parametrize(
@@ -31,3 +31,8 @@ def test_remarks_and_results_go_separate_ways_as_they_are(capsys: pytest.Capture
     show(long)
     say("remark")
     assert capsys.readouterr() == (f"{long}\n", "remark\n")
+
+
+@pytest.mark.parametrize(("number", "words"), [(0, "0 sources"), (1, "1 source"), (2, "2 sources")])
+def test_a_number_agrees_with_its_word(number, words):
+    assert counted(number, "source") == words
