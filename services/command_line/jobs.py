@@ -185,7 +185,8 @@ def summary(client: Client, job: Json) -> Iterable[str]:
     if job["frames"]:
         yield (
             f"{counted(job['sources'], 'source')}, {counted(job['videos'], 'video')}, "
-            f"{counted(job['frames'], 'frame')} read, {counted(job['key_frames_count'], 'key frame')}, reduction {percent(job['reduction'])}"
+            f"{counted(job['frames'], 'frame')} read, {counted(job['key_frames_count'], 'key frame')}, "
+            f"reduction {percent(job['reduction'])}"
         )
     if job["eta_s"] is not None and job["state"] not in FINAL_STATES:
         yield f"About {counted(max(1, round(job['eta_s'])), 'second')} to go"
