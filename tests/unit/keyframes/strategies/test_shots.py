@@ -86,7 +86,7 @@ def test_few_pictures_are_held_at_any_time(write_video: WriteVideo) -> None:
     def watched(frames: Iterator[Frame]) -> Iterator[Frame]:
         for frame in frames:
             if frame.index % 20 == 0:
-                held.append(sum(isinstance(one, Frame) for one in gc.get_objects()))
+                held.append(sum(type(one) is Frame for one in gc.get_objects()))
             yield frame
 
     with VideoReader(write_video(moving(1, 400))) as reader:
