@@ -110,7 +110,8 @@ class Attack:
         if claim.queue is Queue.KEYFRAMES:
             # Some sources are the same video.
             number = rows.one("SELECT position FROM sources WHERE id = :id", id=claim.source_id)
-            saved = rows.cut_up(claim, sha256=f"sha-{number % VIDEOS}")
+            # None where a person deleted the job meanwhile; what is saved for it then must come to nothing.
+            saved = rows.cut_up(claim, sha256=f"sha-{(number or 0) % VIDEOS}")
         elif claim.queue is Queue.EMBEDDING:
             saved = rows.embed(claim)
         else:
