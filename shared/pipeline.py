@@ -42,11 +42,6 @@ MESSAGE_VERSION = 1
 CHUNK_SIZE = 256
 
 
-def chunk_count(key_frames: int) -> int:
-    """How many embedding tasks an extraction of `key_frames` key frames makes per model."""
-    return -(-key_frames // CHUNK_SIZE)
-
-
 def chunk_bounds(chunk: int) -> tuple[int, int]:
     """Positions `[first, end)` of the chunk's key frames within their extraction."""
     return chunk * CHUNK_SIZE, (chunk + 1) * CHUNK_SIZE

@@ -10,11 +10,6 @@ from shared import pipeline
 from shared.pipeline import STAGE_OF_QUEUE, TASK_NAME, Queue
 
 
-@pytest.mark.parametrize(("key_frames", "chunks"), [(0, 0), (1, 1), (256, 1), (257, 2), (1000, 4)])
-def test_chunks_of_256(key_frames, chunks):
-    assert pipeline.chunk_count(key_frames) == chunks
-
-
 def test_chunks_follow_each_other_without_gap():
     assert pipeline.chunk_bounds(0) == (0, 256)
     assert pipeline.chunk_bounds(1) == (256, 512)
