@@ -53,14 +53,15 @@ fmt: env ## Format the code and mend what can be mended
 
 env: $(STAMP) ## Make the environment in .venv; done once, and again when the lock files change
 
-# On a terminal pip shows its own progress, elsewhere it is quiet.
+# On a terminal pip shows its own progress, elsewhere it is quiet. The lock files are whole, so nothing is to be resolved:
+# pip would look for the newest pydantic when another package asks for pydantic[email], and refuse it as not locked.
 $(STAMP): $(LOCKS) pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Reelmap needs Python 3.11 or newer; choose it with PYTHON=…")'
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	@rm -f $(VENV)/installed-*
 	@test -t 1 || quiet=--quiet; \
 	 echo "Installing Reelmap's packages into $(VENV) …" && \
-	 $(BIN)/python -m pip install $$quiet --require-hashes -r requirements/lock.txt && \
+	 $(BIN)/python -m pip install $$quiet --no-deps --require-hashes -r requirements/lock.txt && \
 	 $(MAKE) --no-print-directory torch-$(TORCH) && \
 	 $(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@echo $(TORCH) > $(VENV)/torch
@@ -69,7 +70,7 @@ $(STAMP): $(LOCKS) pyproject.toml
 .PHONY: torch-cuda torch-cpu
 torch-cuda:
 	@echo "Installing torch with CUDA: about 3 GB to download the first time (TORCH=cpu: 0.2 GB) …"
-	@test -t 1 || quiet=--quiet; $(BIN)/python -m pip install $$quiet --require-hashes -r requirements/torch.txt
+	@test -t 1 || quiet=--quiet; $(BIN)/python -m pip install $$quiet --no-deps --require-hashes -r requirements/torch.txt
 
 # The same versions; without hashes, because these wheels come from another place than the locked ones.
 torch-cpu:
