@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
+from shared import failpoints
 from shared.errors import ErrorKind, TransientError
 
 
@@ -57,6 +58,7 @@ class FolderBlobs:
     def put(self, name: str, source: Path) -> None:
         path = self._path(name)
         try:
+            failpoints.reach("blobs.put", name)
             path.parent.mkdir(parents=True, exist_ok=True)
             with source.open("rb") as reader, tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as writer:
                 try:

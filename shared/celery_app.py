@@ -16,11 +16,16 @@ from celery.exceptions import SecurityWarning
 from kombu.entity import Exchange
 from kombu.entity import Queue as KombuQueue
 
+from shared import failpoints
+from shared.errors import ProcessSpoiled
 from shared.logs import configure_logging
 from shared.pipeline import STAGE_OF_QUEUE, TASK_NAME, Queue, message, task_id_of
 from shared.settings import Settings
 
 logger = logging.getLogger(__name__)
+
+#: How a child ends that can do no further task.
+SPOILED_EXIT_CODE = 70
 
 #: Seconds that Celery's hard limit lies above a stage's deadline: the worker itself gives up first, with a reason.
 HARD_LIMIT_MARGIN_S = 60
@@ -135,7 +140,12 @@ def run_worker(
 
     @app.task(name=TASK_NAME[queue], time_limit=hard_limit_s(settings, queue))  # type: ignore[untyped-decorator]
     def run_message(**body: object) -> None:
-        run(task_id_of(body))
+        try:
+            run(task_id_of(body))
+        except ProcessSpoiled:
+            # Celery takes the message of a child that is gone for done, and starts another child.
+            os._exit(SPOILED_EXIT_CODE)
+        failpoints.reach(f"{queue.value}.before_acknowledgement")
 
     # Connected receivers are kept by weak reference, so these names must outlive the call below.
     def keep_our_logging(**_: object) -> None:

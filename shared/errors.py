@@ -43,6 +43,7 @@ class ErrorKind(StrEnum):
     DECODER_CRASHED = "decoder_crashed"
     DEADLINE = "deadline"  # took longer than the stage allows
     WORKER_LOST = "worker_lost"  # the lease expired without a word
+    DEVICE_LOST = "device_lost"  # the GPU failed under the process
     DISK_FULL = "disk_full"
     STORE_UNAVAILABLE = "store_unavailable"  # database, broker or blob store
     WEIGHTS_MISSING = "weights_missing"
@@ -86,3 +87,7 @@ class TransientError(ReelmapError):
 
     def __reduce__(self) -> tuple[type[TransientError], tuple[ErrorKind, str, float | None]]:  # type: ignore[override]
         return (type(self), (self.kind, self.message, self.retry_after_s))
+
+
+class ProcessSpoiled(TransientError):
+    """It may go better later, in another process: this one has lost what it cannot get back, its GPU for one."""

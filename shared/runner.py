@@ -24,9 +24,9 @@ from typing import Generic, TypeVar
 
 from sqlalchemy import Connection
 
-from shared import tasks
+from shared import failpoints, tasks
 from shared.db import Database, is_unavailable
-from shared.errors import ErrorKind, PermanentError, TransientError
+from shared.errors import ErrorKind, PermanentError, ProcessSpoiled, TransientError
 from shared.tasks import Claim
 
 logger = logging.getLogger(__name__)
@@ -136,8 +136,8 @@ class Runner:
     def run_tasks(self, task_ids: Collection[str], stage: Stage[Loaded, Result]) -> None:
         """Claim those of the tasks that can be claimed and bring each to an end or back into the queue.
 
-        Returns normally whatever the tasks' outcome; raises only when the database stays away, and then the leases
-        expire and the tasks are done again.
+        Returns normally whatever the tasks' outcome. Raises when the database stays away, and then the leases expire and
+        the tasks are done again; and `ProcessSpoiled`, with the tasks put off, when this process can do no further one.
         """
 
         # Committed by itself: an attempt counts whatever loading and computing do to this process.
@@ -150,6 +150,7 @@ class Runner:
                 extra={"event": "nothing_to_claim", "task_ids": ",".join(task_ids)},
             )
             return
+        failpoints.reach(f"{claims[0].queue}.claimed")
         try:
             with self._heartbeat(claims, stage) as work:
                 items = self._load(claims, stage)
@@ -184,13 +185,19 @@ class Runner:
         started = time.monotonic()
         try:
             work.check()
+            failpoints.reach(f"{items[0][0].queue}.computing", items)
             results = stage.compute([loaded for _, loaded in items], work)
+            failpoints.reach(f"{items[0][0].queue}.computed", items)
         except LeaseLost:
             logger.warning("the task is not ours any more, dropping it", extra=_names("lease_lost", items))
         except HandBack:
             logger.info("asked to stop, handing the task back", extra=_names("handed_back", items))
             for claim, _ in items:
                 self._end(claim, tasks.hand_back)
+        except ProcessSpoiled as error:
+            for claim, _ in items:
+                self._end_badly(claim, error)
+            raise
         except Exception as error:
             if len(items) > 1:
                 # One of them spoils it for all: do each by itself, so that only the guilty one ends badly.
@@ -213,9 +220,11 @@ class Runner:
             stage.save(connection, claim, result)
             if claim.job_id:
                 tasks.advance(connection, claim.job_id)
+            failpoints.reach(f"{claim.queue}.before_commit")
 
         try:
             self.database.retrying(save)
+            failpoints.reach(f"{claim.queue}.after_commit")
         except LeaseLost:
             logger.warning("the task is not ours any more, its results are dropped", extra=_name("fenced", claim))
         except Exception as error:
@@ -261,6 +270,7 @@ class Runner:
         """Renew the leases of `claims` while the block runs, until the stage's deadline."""
         ended = threading.Event()
         self.work_folder.mkdir(parents=True, exist_ok=True)
+        sweep_work_folder(self.work_folder)
         with tempfile.TemporaryDirectory(
             prefix=f"{os.getpid()}-{uuid.uuid4().hex[:8]}-", dir=self.work_folder, ignore_cleanup_errors=True
         ) as folder:
@@ -305,11 +315,21 @@ class Runner:
 
 
 def sweep_work_folder(folder: Path) -> None:
-    """Remove what workers of this machine that were killed left behind. For the start of a worker."""
+    """Remove what processes of this machine that were killed left behind."""
     for leftover in folder.glob("*-*-*") if folder.is_dir() else ():
         pid = leftover.name.split("-", 1)[0]
-        if pid.isdigit() and not Path("/proc", pid).exists():
+        if pid.isdigit() and not _is_alive(int(pid)):
             shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # alive, and somebody else's
+        return True
+    return True
 
 
 def _name(event: str, claim: Claim) -> dict[str, object]:

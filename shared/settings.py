@@ -69,6 +69,7 @@ class Settings:
     query_wait_s: float = 10
 
     log_level: str = "INFO"
+    failpoints_folder: Path | None = None  # for tests of faults only, see shared/failpoints.py
 
     def require(self, *names: str) -> None:
         """Raise `SettingError` unless each of the named settings has a value."""

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from shared import failpoints
 from shared.blobs import BlobStore, FolderBlobs
 from shared.db import Database
 from shared.pipeline import Queue
@@ -27,6 +28,7 @@ def open_workplace(settings: Settings, queue: Queue, stopping: Callable[[], bool
     """The workplace of a worker that reads `queue`. Raises `SettingError` for what it cannot do without."""
     settings.require("database_url", "redis_url", "blobs_folder")
     assert settings.blobs_folder is not None
+    failpoints.arm(settings.failpoints_folder)
     folder = settings.work_folder or Path(tempfile.gettempdir(), "reelmap")
     folder = folder / queue.value
     sweep_work_folder(folder)

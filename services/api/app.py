@@ -12,7 +12,7 @@ from werkzeug.routing import BaseConverter, UUIDConverter
 
 from services.api import context, openapi, paths, problems
 from services.api.context import Service
-from shared import catalog
+from shared import catalog, failpoints
 from shared.blobs import FolderBlobs
 from shared.db import Database
 from shared.settings import MEBIBYTE, Settings
@@ -60,6 +60,7 @@ def create_app(settings: Settings) -> APIFlask:
     """The application on this database and this blob folder. Opens no connection yet."""
     settings.require("database_url", "blobs_folder")
     assert settings.blobs_folder
+    failpoints.arm(settings.failpoints_folder)
     catalog.models(settings.own_models)  # a wrong one is told at the start, not in every request
     app = Api(
         __name__,

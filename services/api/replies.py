@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 from services.api.commands import idempotency
 from services.api.commands.idempotency import Reply
 from services.api.context import current_project_id, transaction
+from shared import failpoints
 
 #: When to look for the first time.
 RETRY_AFTER_S = 2
@@ -20,6 +21,8 @@ def accept(act: Callable[[Connection], Reply], key: str | None = None) -> Respon
     fingerprint = idempotency.fingerprint(request.method, request.path, request.get_data())
     with transaction() as connection:
         reply = idempotency.once(connection, current_project_id(), key, fingerprint, lambda: act(connection))
+        failpoints.reach("api.before_commit")
+    failpoints.reach("api.after_commit")
     return make_response(
         reply.body, reply.status, {"Location": reply.location or "", "Retry-After": str(RETRY_AFTER_S)}
     )

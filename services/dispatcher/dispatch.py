@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from redis import Redis
 
-from shared import tasks
+from shared import failpoints, tasks
 from shared.db import Database
 from shared.pipeline import Queue
 
@@ -91,6 +91,7 @@ class Dispatcher:
             batch = due[start : start + SEND_BATCH]
             for task_id in batch:
                 self.send(queue, task_id)
+            failpoints.reach("dispatcher.after_publish")
             with self.database.transaction() as connection:
                 tasks.mark_sent(connection, batch)
         return len(due)

@@ -17,6 +17,7 @@ from sqlalchemy.exc import DBAPIError
 
 from services.dispatcher import housekeeping
 from services.dispatcher.dispatch import Dispatcher
+from shared import failpoints
 from shared.blobs import FolderBlobs
 from shared.celery_app import make_celery, send
 from shared.db import Database, is_passing
@@ -75,6 +76,7 @@ def run(settings: Settings, stopping: Callable[[], bool]) -> None:
     """Dispatch until `stopping()`; servers that are away are waited for."""
     settings.require("database_url", "redis_url", "blobs_folder")
     assert settings.blobs_folder is not None
+    failpoints.arm(settings.failpoints_folder)
     database = Database(settings.database_url, application_name="reelmap-dispatcher")
     app = make_celery(settings)
     dispatcher = Dispatcher(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +11,7 @@ import torch
 from torch import nn
 
 from services.embedding.embedder import Rgb, Vectors, check_picture
-from shared.errors import ErrorKind, PermanentError
+from shared.errors import ErrorKind, PermanentError, ProcessSpoiled
 
 #: What one picture becomes before it is stacked with others: the arguments of the forward pass, by name.
 Inputs = dict[str, torch.Tensor]
@@ -76,15 +77,28 @@ class TorchEmbedder:
     def _embed(self, pictures: Sequence[Rgb]) -> Vectors:
         inputs = [self._prepare(picture) for picture in pictures]
         inputs += inputs[-1:] * (self.batch_size - len(inputs))
-        stacked = {name: torch.stack([each[name] for each in inputs]).to(self._device) for name in inputs[0]}
+        stacked = {name: torch.stack([each[name] for each in inputs]) for name in inputs[0]}
         on_gpu = self._device.type == "cuda"
         with (
+            self._device_errors(),
             torch.inference_mode(),
             torch.autocast("cuda", self._half, enabled=on_gpu),
             torch.backends.cudnn.flags(enabled=True, allow_tf32=False),
         ):
-            output = self._forward(**stacked)
-        return output[: len(pictures)].float().cpu().numpy()
+            output = self._forward(**{name: tensor.to(self._device) for name, tensor in stacked.items()})
+            # An error of a kernel may show as late as here, when its results are asked for.
+            return output[: len(pictures)].float().cpu().numpy()
+
+    @contextmanager
+    def _device_errors(self) -> Iterator[None]:
+        """After an error of the device (not: too little memory) no call of this process reaches it any more."""
+        try:
+            yield
+        except torch.AcceleratorError as error:
+            reason = str(error).splitlines()[0]
+            raise ProcessSpoiled(
+                ErrorKind.DEVICE_LOST, f"The device {self._device} failed ({reason}); look at the machine's GPU."
+            ) from error
 
     def _proven_dimension(self, model: str, expected: int | None) -> int:
         picture = np.random.default_rng(0).integers(0, 256, (224, 224, 3), np.uint8)

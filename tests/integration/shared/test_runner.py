@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from shared import tasks
-from shared.errors import ErrorKind, PermanentError, TransientError
+from shared.errors import ErrorKind, PermanentError, ProcessSpoiled, TransientError
 from shared.runner import CHECK_MARGIN_S, Runner, Stage, sweep_work_folder
 
 
@@ -326,3 +326,29 @@ def test_no_transaction_is_open_while_computing(rows, make_runner):
 
     make_runner().run_tasks(rows.task_ids("keyframes"), stage(compute))
     assert idle == [0]
+
+
+def test_a_process_that_lost_its_device_puts_all_its_tasks_off_and_says_so(rows, make_runner):
+    job_id = rows.job(sources=2)
+    first, second = rows.task_ids("keyframes", job_id)
+    computed = []
+
+    def compute(claims, work):
+        computed.append(len(claims))
+        raise ProcessSpoiled(ErrorKind.DEVICE_LOST, "the GPU fell off the bus")
+
+    def fill(connection, claim, loaded):
+        return tasks.claim(connection, [second], owner="test", lease_s=60)
+
+    with pytest.raises(ProcessSpoiled):
+        make_runner().run_tasks([first], stage(compute, fill=fill))
+    assert computed == [2], "none of them is tried again in the same process"
+    states = rows.all("SELECT state, attempt, error_kind FROM tasks WHERE queue = 'keyframes'")
+    assert states == [("queued", 1, "device_lost")] * 2
+
+
+def test_what_a_killed_sibling_left_is_swept_before_the_next_task(rows, make_runner, tmp_path):
+    rows.job()
+    (tmp_path / "work" / "999999999-abcd-x").mkdir(parents=True)
+    make_runner().run_tasks(rows.task_ids("keyframes"), stage(lambda claims, work: [None]))
+    assert list((tmp_path / "work").iterdir()) == []

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from services.embedding.torch_embedder import TorchEmbedder, middle, weights_of
-from shared.errors import ErrorKind, PermanentError
+from shared.errors import ErrorKind, PermanentError, ProcessSpoiled
 
 
 class Mean(nn.Module):
@@ -98,3 +98,22 @@ def test_the_middle_of_a_strip_is_kept_and_other_pictures_are_left_alone():
     assert middle(strip)[0, :, 0].tolist() == list(range(42, 58))  # 16 of 100, 42 left out on either side
     assert middle(strip.transpose(1, 0, 2)).shape == (16, 1, 3)
     assert middle(strip[:, :16]).shape == (1, 16, 3)
+
+
+def test_a_device_that_fails_spoils_the_process_and_a_defect_does_not():
+    network = Mean()
+    embedder = embedder_of(network)
+    network.forward = _raise(torch.AcceleratorError("CUDA error: uncorrectable ECC error encountered"))
+    with pytest.raises(ProcessSpoiled, match="ECC") as caught:
+        embedder.embed_batch(levels(1))
+    assert caught.value.kind is ErrorKind.DEVICE_LOST
+    network.forward = _raise(torch.OutOfMemoryError("CUDA out of memory"))
+    with pytest.raises(torch.OutOfMemoryError):
+        embedder.embed_batch(levels(1))
+
+
+def _raise(error):
+    def forward(pixels):
+        raise error
+
+    return forward
