@@ -18,13 +18,18 @@ MODELS ?=
 N_CLUSTERS ?=
 # make test
 TESTS ?=
+# make faults, make soak
+FAULTS ?=
+TIMING ?= short
+MINUTES ?= 20
+SEED ?=
 
 # Recipes read these from the environment, so that the shell does not interpret the & and ? of a URL.
-export VIDEOS MODELS N_CLUSTERS
+export VIDEOS MODELS N_CLUSTERS SEED
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo up test lint fmt
+.PHONY: help env demo up test faults soak lint fmt
 
 help: ## Show this list
 	@echo "Reelmap: what is in my videos?"
@@ -40,6 +45,12 @@ up: env ## Start everything and stay until Ctrl-C (FOLDER=, HOST=, PORT=)
 test: env ## Run all tests (TESTS="-k shots" to choose); real data is looked for in REELMAP_DATA_DIR
 	@echo "Real clips, photos and weights: $${REELMAP_DATA_DIR:-REELMAP_DATA_DIR is not set, so tests that need them are skipped}"
 	@$(BIN)/python -m pytest $(TESTS)
+
+faults: env ## Break a running Reelmap in every way on the list (FAULTS="F1 F6", TIMING=production, SEED=)
+	@$(BIN)/python -m tests.faults run --timing $(TIMING) $${SEED:+--seed $$SEED} --keep-logs build/faults $(FAULTS)
+
+soak: env ## Break it at random for MINUTES=20 while jobs keep coming (TIMING=production, SEED=)
+	@$(BIN)/python -m tests.faults soak --minutes $(MINUTES) --timing $(TIMING) $${SEED:+--seed $$SEED} --keep-logs build/soak
 
 lint: env ## Check style, types and which module may import which
 	@$(BIN)/ruff check .

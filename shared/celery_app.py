@@ -44,7 +44,7 @@ def visibility_timeout_s(settings: Settings) -> int:
 def make_celery(settings: Settings) -> Celery:
     """The Celery application of one process."""
     settings.require("redis_url")
-    app = Celery("reelmap", broker=settings.redis_url, set_as_current=False)
+    app = Celery("reelmap", broker=settings.redis_url, amqp="shared.broker:Amqp", set_as_current=False)
     app.conf.update(
         # Delivery: acknowledged after the end, one message per process, and no second chance by Celery itself: the
         # lease in Postgres brings lost work back, and counts it.

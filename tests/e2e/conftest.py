@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import http.server
 import json
 import os
 import re
@@ -17,13 +15,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-import av
-import numpy as np
 import pytest
 import requests
 
+from tests.site import serving, write_clips
+
 FINAL = {"succeeded", "partly_failed", "failed", "cancelled"}
-FRAMES_PER_SHOT = 30
 
 
 @dataclass
@@ -119,59 +116,16 @@ def wait_for(condition: Callable[[], bool], *, for_s: float, what: Callable[[], 
 def clips(tmp_path_factory) -> Path:
     """Clips whose shots are known: each shot is one of six textures, and `twin.mp4` has the bytes of `first.mp4`."""
     folder = tmp_path_factory.mktemp("clips")
-    for name, shots in {"first": [0, 1, 2], "second": [2, 3, 4], "third": [5, 0, 3, 1]}.items():
-        write_clip(folder / f"{name}.mp4", shots)
+    write_clips(folder, {"first": [0, 1, 2], "second": [2, 3, 4], "third": [5, 0, 3, 1]})
     (folder / "twin.mp4").write_bytes((folder / "first.mp4").read_bytes())
-    (folder / "notes.mp4").write_text("These are not the frames you are looking for.\n" * 50)
-    (folder / "half.mp4").write_bytes((folder / "third.mp4").read_bytes()[:2000])
-    (folder / "empty.mp4").write_bytes(b"")
     return folder
-
-
-def write_clip(path: Path, shots: list[int]) -> None:
-    """H.264, 25 frames/s; each shot slides slowly over its own texture."""
-    with av.open(path, "w") as container:
-        stream = container.add_stream("libx264", rate=25, options={"preset": "ultrafast", "crf": "18"})
-        stream.width, stream.height, stream.pix_fmt = 192, 108, "yuv420p"
-        for shot in shots:
-            texture = _texture(shot)
-            for i in range(FRAMES_PER_SHOT):
-                frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(texture[:108, i : i + 192]), format="rgb24")
-                container.mux(stream.encode(frame))
-        container.mux(stream.encode())
-
-
-def _texture(number: int) -> np.ndarray:
-    """uint8 RGB (108, 256, 3): large coloured blocks that no other number has."""
-    blocks = np.random.default_rng(number).integers(0, 256, (4, 8, 3), dtype=np.uint8)
-    return blocks.repeat(27, axis=0).repeat(32, axis=1)
 
 
 @pytest.fixture(scope="session")
 def site(clips: Path) -> Iterator[str]:
-    """The base URL of a web server on this machine that serves the clips; with `?slow`, over four seconds."""
-
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *_: object) -> None:
-            pass
-
-        def copyfile(self, source: Any, outputfile: Any) -> None:
-            data = source.read()
-            pieces = 40 if self.path.endswith("?slow") else 1
-            for i in range(pieces):
-                try:
-                    outputfile.write(data[len(data) * i // pieces : len(data) * (i + 1) // pieces])
-                except OSError:  # the worker was killed or asked to stop
-                    return
-                if pieces > 1:
-                    time.sleep(0.1)
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=os.fspath(clips)))
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
+    """The base URL of a web server on this machine that serves the clips."""
+    with serving(clips) as base:
+        yield base
 
 
 NETWORKS = {

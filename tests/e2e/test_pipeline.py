@@ -130,7 +130,7 @@ def test_a_killed_worker_costs_its_task_one_attempt(reelmap, site):
 
 
 def test_a_worker_that_is_asked_to_stop_hands_its_task_back_at_once(reelmap, site):
-    job_id = submit(reelmap, [f"{site}/first.mp4?slow"], n_clusters=2)
+    job_id = submit(reelmap, [f"{site}/first.mp4?slow_s=4"], n_clusters=2)
     _wait(lambda: reelmap.get(f"/jobs/{job_id}")["progress"]["keyframes"]["running"] == 1)
     worker = min(
         pid for pid in reelmap.processes() if b"services.keyframes.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()
