@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from services.keyframes.fetch import FetchLimits
+from services.keyframes.fetch import FetchLimits, Reach
 from services.keyframes.sites import SiteVideo, _parse_answer, fetch_from_site
 from shared.errors import ErrorKind, PermanentError, ReelmapError, TransientError
 
@@ -25,8 +25,11 @@ VIDEO = b"\0\0\0\x18ftypmp42" + bytes(range(256)) * 2000
 def nothing_to_check() -> None: ...
 
 
-def fetch_page(url: str, folder: Path, limits: FetchLimits) -> SiteVideo | None:
-    return fetch_from_site(url, folder, limits, check=nothing_to_check, allow_generic_extractor=True)
+LOOPBACK = Reach(allow_private_hosts=True)
+
+
+def fetch_page(url: str, folder: Path, limits: FetchLimits, reach: Reach = LOOPBACK) -> SiteVideo | None:
+    return fetch_from_site(url, folder, limits, reach=reach, check=nothing_to_check, allow_generic_extractor=True)
 
 
 def failure(url: str, folder: Path, limits: FetchLimits) -> tuple[type[ReelmapError], ErrorKind]:
@@ -45,7 +48,7 @@ def page(web: Any, *videos: str, head: str = "") -> str:
 
 def test_a_page_of_no_known_site_is_left_alone(web: Any, tmp_path: Path, limits: FetchLimits) -> None:
     url = page(web, "/a.mp4")
-    assert fetch_from_site(url, tmp_path, limits, check=nothing_to_check) is None
+    assert fetch_from_site(url, tmp_path, limits, reach=LOOPBACK, check=nothing_to_check) is None
     assert web.requests == []
 
 
@@ -137,7 +140,14 @@ def test_what_the_check_raises_kills_the_child(web: Any, tmp_path: Path, limits:
             raise CancelledError
 
     with pytest.raises(CancelledError):
-        fetch_from_site(web.url("/page"), tmp_path, limits, check=cancel_once_connected, allow_generic_extractor=True)
+        fetch_from_site(
+            web.url("/page"),
+            tmp_path,
+            limits,
+            reach=LOOPBACK,
+            check=cancel_once_connected,
+            allow_generic_extractor=True,
+        )
     assert children() == before
 
 
@@ -151,9 +161,9 @@ def test_the_child_dies_with_its_parent(web: Any, tmp_path: Path, limits: FetchL
     web.answers["/page"] = lambda request: time.sleep(20)
     program = (
         "import sys; from pathlib import Path; from services.keyframes.sites import fetch_from_site\n"
-        "from services.keyframes.fetch import FetchLimits\n"
+        "from services.keyframes.fetch import FetchLimits, Reach\n"
         f"fetch_from_site({web.url('/page')!r}, Path({str(tmp_path)!r}), {limits!r}, check=lambda: None,\n"
-        "                allow_generic_extractor=True)\n"
+        "                reach=Reach(allow_private_hosts=True), allow_generic_extractor=True)\n"
     )
     parent = subprocess.Popen([sys.executable, "-c", program], cwd=Path(__file__).parents[4])
     end_s = time.monotonic() + 20
