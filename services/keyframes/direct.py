@@ -276,9 +276,13 @@ def _trusted_authorities() -> ssl.SSLContext:
 def _next_hop(hop: SourceUrl, location: str) -> SourceUrl:
     try:
         target = parse_source_url(urljoin(hop.url, _as_utf8(location)))
-    except (PermanentError, ValueError) as error:
+    except PermanentError as error:
         raise PermanentError(
             ErrorKind.UNSUPPORTED_URL, f"{hop.url} redirects to an address that is not fetched: {error}"
+        ) from error
+    except ValueError as error:
+        raise PermanentError(
+            ErrorKind.UNSUPPORTED_URL, f"{hop.url} redirects to an address that is malformed ({error})."
         ) from error
     if target.scheme not in DEFAULT_PORTS:
         raise PermanentError(ErrorKind.UNSUPPORTED_URL, f"{hop.url} redirects to {target.url}, which is not fetched.")

@@ -245,8 +245,11 @@ def _serve(request: _Request) -> dict[str, Any]:
         return {"claimed": True, "kind": refused.kind}
     except MemoryError:
         return {"claimed": True, "kind": ErrorKind.NOT_A_VIDEO}
-    except (YoutubeDLError, OSError) as error:
+    except YoutubeDLError as error:
         return {"claimed": True, "message": str(error)}
+    except Exception as error:
+        # Its extractors trip over pages that changed, or were made for it, with whatever error that happens to be.
+        return {"claimed": True, "message": f"{type(error).__name__}: {error}"}
 
 
 def _is_claimed(url: str) -> bool:

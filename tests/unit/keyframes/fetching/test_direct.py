@@ -74,6 +74,7 @@ def test_the_request_is_plain(web: Any, tmp_path: Path, limits: FetchLimits, mon
 def test_the_name_of_the_file(
     path: str, disposition: str, name: str | None, web: Any, tmp_path: Path, limits: FetchLimits
 ) -> None:
+    """T17"""
     web.serve(path.partition("?")[0], VIDEO, Content_Disposition=disposition)
     assert get(web.url(path), tmp_path / "file", limits).file_name == name
 
@@ -173,6 +174,7 @@ def endless_chunks(request: BaseHTTPRequestHandler) -> None:
 
 @pytest.mark.parametrize("answer", [endless, endless_chunks])
 def test_the_size_limit_holds_while_reading(answer: Any, web: Any, tmp_path: Path, limits: FetchLimits) -> None:
+    """T8"""
     web.answers["/a.mp4"] = answer
     error = failure(web.url("/a.mp4"), tmp_path / "file", limits)
     assert outcome(error) == (PermanentError, ErrorKind.TOO_LARGE)
@@ -243,6 +245,7 @@ def drip_body(request: BaseHTTPRequestHandler) -> None:
 def test_the_total_time_holds_against_a_server_that_drips(
     answer: Any, web: Any, tmp_path: Path, limits: FetchLimits
 ) -> None:
+    """T9"""
     web.answers["/a.mp4"] = answer
     started_s = time.monotonic()
     error = failure(web.url("/a.mp4"), tmp_path / "file", replace(limits, total_timeout_s=0.6))
@@ -287,6 +290,7 @@ def test_what_the_check_raises_ends_the_transfer_at_once(
 def test_a_web_page_is_not_a_video(
     body: bytes, content_type: str, web: Any, tmp_path: Path, limits: FetchLimits
 ) -> None:
+    """T11"""
     error = failure(web.serve("/a.mp4", body, Content_Type=content_type), tmp_path / "file", limits)
     assert outcome(error) == (PermanentError, ErrorKind.NOT_A_VIDEO)
     assert "a web page instead of a video" in error.message
@@ -297,6 +301,7 @@ def test_a_video_labelled_as_a_web_page_is_still_a_video(web: Any, tmp_path: Pat
 
 
 def test_nothing_that_unpacks_into_more_is_accepted(web: Any, tmp_path: Path, limits: FetchLimits) -> None:
+    """T10"""
     error = failure(web.serve("/a.mp4", VIDEO, Content_Encoding="gzip"), tmp_path / "file", limits)
     assert outcome(error) == (PermanentError, ErrorKind.NOT_A_VIDEO)
 
