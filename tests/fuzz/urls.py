@@ -36,12 +36,13 @@ LIMITS = FetchLimits(
 _OVER_TIME_S = 2.0  # from the deadline to the sentence
 _CHILD_EVERY = 30  # how many pages are read between two that the fetcher's own child reads
 
+# Not data:, which in a page is the page's own bytes and no connection.
 SCHEMES = [
     *["http://"] * 90,
     *["https://"] * 30,
     *("HTTP://", "hTtPs://", " http://", "http:/", "http:", "http:////", "http:\\\\", "http://http://", "//", ""),
     *("file://", "ftp://", "gopher://", "dict://", "ldap://", "rtmp://", "rtsp://", "ws://", "s3://", "smb://"),
-    *("data:video/mp4,", "javascript://", "jar:http://", "view-source:http://", "upload:", "concat:http://"),
+    *("javascript://", "jar:http://", "view-source:http://", "upload:", "concat:http://"),
 ]
 USERS = [
     *[""] * 60,
@@ -103,8 +104,8 @@ PATHS = [
 PAGES = [
     "<video src='{url}'></video>",
     "<video><source src='{url}' type='video/mp4'></video>",
-    "<meta property='og:video' content='{url}'>",
-    "<meta http-equiv='refresh' content='0; url={url}'>",
+    '<meta property="og:video" content="{url}">',
+    '<meta http-equiv="refresh" content="0;url={url}">',
     '<script type=\'application/ld+json\'>{{"@context": "https://schema.org", "@type": "VideoObject", '
     '"name": "x", "contentUrl": "{url}"}}</script>',
     "<script>jwplayer('x').setup({{file: '{url}'}});</script>",

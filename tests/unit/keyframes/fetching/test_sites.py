@@ -72,12 +72,48 @@ def serve_hls(web: Any, *, ended: bool) -> str:
     return page(web, "/list.m3u8")
 
 
-def test_segments_are_joined_without_ffmpeg(web: Any, tmp_path: Path, limits: FetchLimits) -> None:
+@pytest.fixture
+def tell_tales(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that anything writes into that yt-dlp could find on a person's machine: programs, settings, plugins."""
+    told, home = tmp_path_factory.mktemp("told"), tmp_path_factory.mktemp("home")
+    tell = f"echo $0 >> {told}/told"
+    programs = home / "bin"
+    programs.mkdir()
+    for name in ("ffmpeg", "ffprobe", "aria2c", "curl", "wget", "axel", "httpie", "rtmpdump", "mplayer", "phantomjs"):
+        (programs / name).write_text(f"#!/bin/sh\n{tell}\n")
+        (programs / name).chmod(0o755)
+    for config in (home / ".config" / "yt-dlp", home / ".yt-dlp"):
+        plugin = config / "plugins" / "any" / "yt_dlp_plugins" / "extractor"
+        plugin.mkdir(parents=True)
+        (plugin / "any.py").write_text(f"import os\nos.system({tell!r})\n")
+        (config / "config").write_text(f"--exec {tell!r}\n--downloader aria2c\n")
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(home / ".config"))
+    monkeypatch.setenv("PYTHONPATH", str(home / ".config" / "yt-dlp" / "plugins" / "any"))
+    monkeypatch.setenv("PATH", str(programs), prepend=os.pathsep)
+    return told
+
+
+def test_segments_are_joined_without_anything_else_that_is_on_the_machine(
+    web: Any, tell_tales: Path, tmp_path: Path, limits: FetchLimits
+) -> None:
     url = serve_hls(web, ended=True)
     web.serve("/1.ts", b"\x47" + bytes(187), Content_Type="video/mp2t")
     video = fetch_page(url, tmp_path, limits)
     assert video is not None
     assert video.path.stat().st_size == 2 * 188
+    assert list(tell_tales.iterdir()) == []
+    subprocess.run(["ffmpeg"], check=True)
+    assert list(tell_tales.iterdir()) != []
+
+
+def test_javascript_runs_without_any_permission() -> None:
+    """How yt-dlp starts deno is yt-dlp's own; a version that does it in another way is to be looked at."""
+    from yt_dlp.extractor.youtube.jsc._builtin.deno import DenoJCP
+
+    options = DenoJCP._DENO_BASE_OPTIONS
+    assert {"--no-prompt", "--no-remote", "--no-config", "--no-lock"} <= set(options)
+    assert [option for option in options if option.startswith("--allow") or option == "-A"] == []
 
 
 def test_a_missing_segment_is_not_skipped(web: Any, tmp_path: Path, limits: FetchLimits) -> None:
