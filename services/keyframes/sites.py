@@ -24,7 +24,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
@@ -56,7 +56,7 @@ class _Request:
     folder: str
     limits: dict[str, Any]
     allow_generic_extractor: bool
-    proxy_url: str
+    proxy_url: str = field(repr=False)
     proxy_port: int
 
 

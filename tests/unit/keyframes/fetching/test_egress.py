@@ -247,7 +247,7 @@ def test_nothing_is_left_when_the_fetch_ends(web: Any, internet: Internet, limit
         tunnel.sendall(b"GET /a HTTP/1.0\r\n\r\n")
         assert tunnel.recv(10)
         started_s = time.monotonic()
-    assert time.monotonic() - started_s < 1
+    assert time.monotonic() - started_s < 2  # it would wait that long for a thread that does not end
     assert [thread for thread in threading.enumerate() if thread.name == "egress"] == []
     with pytest.raises(ConnectionError):
         socket.create_connection(("127.0.0.1", proxy.port))

@@ -280,11 +280,15 @@ def test_t9_the_total_time_holds_against_a_page_that_drips(
     web: Any, internet: Internet, tmp_path: Path, limits: FetchLimits
 ) -> None:
     web.answers["/page"] = drip
-    started_s = time.monotonic()
-    error = failure(from_page, "http://public.example/page", tmp_path, replace(limits, total_timeout_s=2))
-    assert (type(error), error.kind) == (PermanentError, ErrorKind.DEADLINE)
+    for total_timeout_s in (2, 4, 8):  # the child has to start within it, which a busy machine delays
+        started_s = time.monotonic()
+        hasty = replace(limits, total_timeout_s=total_timeout_s)
+        error = failure(from_page, "http://public.example/page", tmp_path, hasty)
+        assert (type(error), error.kind) == (PermanentError, ErrorKind.DEADLINE)
+        assert time.monotonic() - started_s < total_timeout_s + 2
+        if web.requests:
+            break
     assert web.requests
-    assert time.monotonic() - started_s < 4
 
 
 def test_t10_a_page_that_unpacks_into_more_than_memory_ends_its_reader_only(
