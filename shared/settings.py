@@ -53,6 +53,8 @@ class Settings:
 
     # Fetching
     allow_private_hosts: bool = False
+    fetch_ports: str = "80,443"  # of hosts on the open internet; "any" for every port
+    allow_generic_extractor: bool = False  # let yt-dlp search pages of sites it does not know
     max_video_bytes: int = 2048 * MEBIBYTE
     max_video_s: float = 4 * 3600
     max_redirects: int = 5
@@ -86,6 +88,13 @@ class Settings:
             "clustering": self.clustering_deadline_s,
         }
 
+    @property
+    def fetch_port_numbers(self) -> frozenset[int] | None:
+        """The ports that may be fetched from; None for every port."""
+        if self.fetch_ports.strip().lower() == "any":
+            return None
+        return frozenset(_port(text) for text in self.fetch_ports.split(","))
+
     def to_environ(self) -> dict[str, str]:
         """The environment variables that make another process read these settings."""
         environ = {}
@@ -105,6 +114,13 @@ class Settings:
 def _truth(text: str) -> bool:
     words = {"yes": True, "true": True, "1": True, "on": True, "no": False, "false": False, "0": False, "off": False}
     return words[text.strip().lower()]
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 0 < port < 65536:
+        raise ValueError(text)
+    return port
 
 
 def _json_object(text: str) -> Mapping[str, Any]:
@@ -152,6 +168,12 @@ def _checked(settings: Settings) -> Settings:
         # A bare postgresql:// means another driver since SQLAlchemy 2.1.
         scheme = settings.database_url.split(":", 1)[0]
         raise SettingError(f"{PREFIX}DATABASE_URL starts with {scheme}:; it must start with postgresql+psycopg2://")
+    try:
+        _ = settings.fetch_port_numbers
+    except ValueError:
+        raise SettingError(
+            f"{PREFIX}FETCH_PORTS is {settings.fetch_ports!r}; expected ports with commas between them, or any"
+        ) from None
     if settings.heartbeat_s * 2 >= settings.lease_s:
         raise SettingError(
             f"{PREFIX}HEARTBEAT_S is {settings.heartbeat_s:g}; it must be below half of "

@@ -1,4 +1,4 @@
-"""Which network addresses a fetch may connect to: the globally reachable unicast ones.
+"""Which network addresses and ports a fetch may connect to: globally reachable unicast addresses, on the web's ports.
 
 Names and spellings are not judged (`127.1`, `0x7f000001` and circled digits all lead to 127.0.0.1); the addresses they
 resolve to are. The caller must then connect to exactly these addresses: resolving again lets the name change in between
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
+from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 from shared.errors import ErrorKind, PermanentError, TransientError
@@ -33,6 +34,19 @@ _KINDS = (
     ("is_private", "a private address"),
     ("is_reserved", "a reserved address"),
 )
+
+
+@dataclass(frozen=True)
+class Reach:
+    """How far a fetch may go.
+
+    allow_private_hosts: to loopback and private networks too, on every port: what listens there, the one who allows
+        it knows, and home servers of videos listen anywhere.
+    ports: of hosts on the open internet; None for every port.
+    """
+
+    allow_private_hosts: bool = False
+    ports: frozenset[int] | None = frozenset({80, 443})
 
 
 def refusal(address: IPv4Address | IPv6Address) -> str | None:
@@ -62,28 +76,39 @@ def _carried_ipv4(address: IPv6Address) -> Iterator[IPv4Address]:
         yield IPv4Address(int(address) & 0xFFFFFFFF)
 
 
-def checked_addresses(host: str, port: int, *, allow_private_hosts: bool) -> list[str]:
+def checked_addresses(host: str, port: int, reach: Reach) -> list[str]:
     """Resolve a host and judge every address it has; what comes back may be connected to, in this order.
 
     One refused address refuses the host: a name with a public and a private address is an attack or a mistake. Blocks
     for as long as the system's resolver does.
 
-    Raises TransientError(UNREACHABLE) when there is no answer, PermanentError(PRIVATE_ADDRESS) when it is refused.
+    Raises TransientError(UNREACHABLE) when there is no answer, PermanentError(PRIVATE_ADDRESS or UNSUPPORTED_URL) when
+    the address or the port is refused.
     """
     try:
         answers = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as error:
+    except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise TransientError(
             ErrorKind.UNREACHABLE, f"The host name {host} could not be resolved ({reason}); check its spelling."
         ) from error
     addresses = list(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in answers))
-    if not allow_private_hosts:
-        for text in addresses:
-            if reason := refusal(ip_address(text)):
-                raise PermanentError(
-                    ErrorKind.PRIVATE_ADDRESS,
-                    f"{host} leads to {text}, {reason}, and such addresses are not fetched from; "
-                    "set REELMAP_ALLOW_PRIVATE_HOSTS=1 if the videos are on your own network.",
-                )
+    for text in addresses:
+        reason = refusal(ip_address(text))
+        if reason and not reach.allow_private_hosts:
+            raise PermanentError(
+                ErrorKind.PRIVATE_ADDRESS,
+                f"{host} leads to {text}, {reason}, and such addresses are not fetched from; "
+                "set REELMAP_ALLOW_PRIVATE_HOSTS=1 if the videos are on your own network.",
+            )
+        if not reason and reach.ports is not None and port not in reach.ports:
+            raise PermanentError(
+                ErrorKind.UNSUPPORTED_URL,
+                f"{host} is not fetched from on port {port}, only on {_listed(reach.ports)}; "
+                "add the port to REELMAP_FETCH_PORTS if videos are served there.",
+            )
     return addresses
+
+
+def _listed(ports: frozenset[int]) -> str:
+    return ", ".join(str(port) for port in sorted(ports)) or "none"

@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urljoin
 
-from services.keyframes.addresses import checked_addresses
+from services.keyframes.addresses import Reach, checked_addresses
 from services.keyframes.fetch_limits import FetchLimits
 from services.keyframes.site_errors import status_error
 from shared.errors import ErrorKind, PermanentError, TransientError
@@ -71,7 +71,7 @@ def download(
     path: Path,
     limits: FetchLimits,
     *,
-    allow_private_hosts: bool,
+    reach: Reach,
     check: Callable[[], None],
 ) -> Download:
     """Stream an http(s) URL into a new file at `path`.
@@ -81,7 +81,7 @@ def download(
     Raises PermanentError or TransientError with a sentence for the person who gave the URL. After an error `path` may
     hold a part of the file; removing it is the caller's part.
     """
-    transfer = _Transfer(source, path, limits, allow_private_hosts)
+    transfer = _Transfer(source, path, limits, reach)
     outcome: Future[Download] = Future()
     thread = threading.Thread(target=_settle, args=(outcome, transfer.run), name="download", daemon=True)
     end_s = time.monotonic() + limits.total_timeout_s
@@ -113,11 +113,11 @@ def _settle(outcome: Future[Download], run: Callable[[], Download]) -> None:
 class _Transfer:
     """The state of one transfer that the waiting thread needs in order to stop it."""
 
-    def __init__(self, source: SourceUrl, path: Path, limits: FetchLimits, allow_private_hosts: bool) -> None:
+    def __init__(self, source: SourceUrl, path: Path, limits: FetchLimits, reach: Reach) -> None:
         self._source = source
         self._path = path
         self._limits = limits
-        self._allow_private_hosts = allow_private_hosts
+        self._reach = reach
         self._stopped = threading.Event()
         # Kept here because a connection lets go of its socket once the response will close it.
         self._socket: socket.socket | None = None
@@ -163,7 +163,7 @@ class _Transfer:
         """A connection to the first of the host's judged addresses that answers."""
         from urllib3.exceptions import HTTPError
 
-        addresses = checked_addresses(hop.host, hop.port, allow_private_hosts=self._allow_private_hosts)
+        addresses = checked_addresses(hop.host, hop.port, self._reach)
         failure: Exception | None = None
         for address in addresses:
             self._raise_if_stopped()
@@ -276,9 +276,13 @@ def _trusted_authorities() -> ssl.SSLContext:
 def _next_hop(hop: SourceUrl, location: str) -> SourceUrl:
     try:
         target = parse_source_url(urljoin(hop.url, _as_utf8(location)))
-    except (PermanentError, ValueError) as error:
+    except PermanentError as error:
         raise PermanentError(
             ErrorKind.UNSUPPORTED_URL, f"{hop.url} redirects to an address that is not fetched: {error}"
+        ) from error
+    except ValueError as error:
+        raise PermanentError(
+            ErrorKind.UNSUPPORTED_URL, f"{hop.url} redirects to an address that is malformed ({error})."
         ) from error
     if target.scheme not in DEFAULT_PORTS:
         raise PermanentError(ErrorKind.UNSUPPORTED_URL, f"{hop.url} redirects to {target.url}, which is not fetched.")

@@ -16,14 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from services.keyframes.addresses import checked_addresses
+from services.keyframes.addresses import Reach, checked_addresses
 from services.keyframes.direct import download
 from services.keyframes.fetch_limits import FetchLimits
 from services.keyframes.sites import SiteVideo, fetch_from_site
 from shared.errors import ErrorKind, PermanentError
 from shared.urls import DEFAULT_PORTS, SourceUrl, parse_source_url
 
-__all__ = ["FetchLimits", "Fetched", "fetch"]
+__all__ = ["FetchLimits", "Fetched", "Reach", "fetch"]
 
 _BLOCK_BYTES = 1024 * 1024
 _MAX_TITLE_LENGTH = 200
@@ -54,7 +54,7 @@ def fetch(
     folder: Path,
     limits: FetchLimits,
     *,
-    allow_private_hosts: bool,
+    reach: Reach,
     check: Callable[[], None],
     allow_generic_extractor: bool = False,
 ) -> Fetched:
@@ -74,14 +74,14 @@ def fetch(
 
     def as_file() -> Fetched:
         path = own_folder / "file"
-        got = download(source, path, limits, allow_private_hosts=allow_private_hosts, check=check)
+        got = download(source, path, limits, reach=reach, check=check)
         return Fetched(path, got.sha256, got.size_bytes, _clean_title(got.file_name), got.final_url, "file")
 
     def from_site() -> Fetched | None:
-        # yt-dlp resolves again: this keeps out what is private by its name, not who changes the name meanwhile.
-        checked_addresses(source.host, source.port, allow_private_hosts=allow_private_hosts)
+        # Every connection is judged where it is opened; to know it now saves the start of yt-dlp.
+        checked_addresses(source.host, source.port, reach)
         video = fetch_from_site(
-            source.url, own_folder, limits, check=check, allow_generic_extractor=allow_generic_extractor
+            source.url, own_folder, limits, reach=reach, check=check, allow_generic_extractor=allow_generic_extractor
         )
         return None if video is None else _from_site_video(video, check)
 

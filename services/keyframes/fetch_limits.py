@@ -12,6 +12,7 @@ class FetchLimits:
     total_timeout_s: for the whole fetch, however lively the connection.
     max_duration_s: a video known to be longer is not downloaded; sites tell, files are judged when decoded.
     max_height_lines: sites are asked for the best picture within this many lines (of the shorter side).
+    max_memory_bytes: of the process that reads a site's pages, and of its JavaScript runtime.
     """
 
     max_bytes: int
@@ -21,3 +22,4 @@ class FetchLimits:
     total_timeout_s: float
     max_duration_s: float
     max_height_lines: int = 480
+    max_memory_bytes: int = 2 * 1024**3

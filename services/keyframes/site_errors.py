@@ -124,6 +124,10 @@ _MESSAGES: tuple[tuple[str, Rule], ...] = (
         ),
     ),
     (
+        r"extracted extension .* is unusual",
+        Rule(ErrorKind.NOT_A_VIDEO, "the site sent a file of another kind; submit the video's own address"),
+    ),
+    (
         r"no (video|media)\b.*\b(found|post|page|tweet)|there('s| is) no video|not a (video|media)"
         r"|does(n't| not) (contain|have) (a|any) videos?|no videos? found|no video content",
         Rule(ErrorKind.NOT_A_VIDEO, "there is no video on this page; submit the video's own address"),

@@ -5,15 +5,17 @@ its standard input, does the work, and prints one JSON answer. A process of its 
 1,700 sites and a JavaScript runtime, cannot be interrupted, and keeps what it once allocated; here it can be killed
 with everything it started.
 
-yt-dlp opens connections as it likes. The page's own host is judged by the caller; that no later connection leads into
-a private network takes an egress proxy in front of the child (its option `proxy`, empty today so that proxies from
-the environment do not count).
+yt-dlp opens connections wherever pages lead it. All of them go through an egress proxy that lives as long as the child
+and judges every destination; where the kernel can, it lets the child connect to nothing else. The child is given no
+program that would connect by itself (no ffmpeg, no downloader; deno runs without any permission), no plugin, no one's
+configuration, and a bound on its memory, because a page may unpack into more than it looks.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -22,12 +24,15 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+from services.keyframes.addresses import Reach
+from services.keyframes.egress import NOT_CONNECTED, EgressProxy
 from services.keyframes.fetch_limits import FetchLimits
 from services.keyframes.site_errors import site_error
+from services.keyframes.tcp_fence import allow_tcp_only_to
 from shared.errors import ErrorKind, PermanentError, TransientError
 
 _CHECK_EVERY_S = 0.5
@@ -45,10 +50,14 @@ class SiteVideo:
 
 @dataclass(frozen=True)
 class _Request:
+    """What the child is told; proxy_url holds a password, so it is in no command line and in no message."""
+
     url: str
     folder: str
     limits: dict[str, Any]
     allow_generic_extractor: bool
+    proxy_url: str = field(repr=False)
+    proxy_port: int
 
 
 def fetch_from_site(
@@ -56,6 +65,7 @@ def fetch_from_site(
     folder: Path,
     limits: FetchLimits,
     *,
+    reach: Reach,
     check: Callable[[], None],
     allow_generic_extractor: bool = False,
 ) -> SiteVideo | None:
@@ -67,14 +77,34 @@ def fetch_from_site(
     Raises PermanentError or TransientError with a sentence for the person who gave the URL. After an error `folder` may
     hold parts of files; removing them is the caller's part.
     """
-    answer = _ask_child(_Request(url, str(folder), asdict(limits), allow_generic_extractor), limits, check)
+    with EgressProxy(reach, limits) as proxy:
+        request = _Request(url, str(folder), asdict(limits), allow_generic_extractor, proxy.url, proxy.port)
+        answer = _ask_child(request, limits, check)
+    return _outcome(answer, request, limits, proxy)
+
+
+def _outcome(answer: dict[str, Any], request: _Request, limits: FetchLimits, proxy: EgressProxy) -> SiteVideo | None:
+    """What the child's answer means, together with what the proxy saw."""
+    url = request.url
     if not answer["claimed"]:
         return None
-    if "message" in answer:
-        raise site_error(answer["message"], url)
     if "kind" in answer:
         raise _refusal(ErrorKind(answer["kind"]), url, limits)
-    return SiteVideo(folder / answer["file"], answer["title"], answer["page_url"] or url)
+    refusal, failure = proxy.refusal, proxy.failure
+    # Bytes that were cut off can look like the end of a file; an address that was refused may not have been needed.
+    if refusal and ("message" in answer or refusal.kind is ErrorKind.TOO_LARGE):
+        raise PermanentError(refusal.kind, f"{url}: {refusal.message}")
+    if "message" in answer:
+        if failure and NOT_CONNECTED in answer["message"]:
+            raise TransientError(failure.kind, f"{url}: {failure.message}")
+        raise site_error(answer["message"], url)
+    if proxy.connections == 0:
+        raise PermanentError(
+            ErrorKind.INTERNAL,
+            f"{url}: a video came in past the egress proxy, so it was thrown away; this is a defect of Reelmap, please "
+            "report it with the address.",
+        )
+    return SiteVideo(Path(request.folder) / answer["file"], answer["title"], answer["page_url"] or url)
 
 
 def _refusal(kind: ErrorKind, url: str, limits: FetchLimits) -> PermanentError:
@@ -86,6 +116,8 @@ def _refusal(kind: ErrorKind, url: str, limits: FetchLimits) -> PermanentError:
         "submit a part of it, or have the limit raised",
         ErrorKind.TOO_LARGE: f"the video is larger than {limits.max_bytes:,} bytes, the most a video may have; "
         "upload a smaller version of it, or have the limit raised",
+        ErrorKind.NOT_A_VIDEO: "its pages unpack into more than this machine may hold; submit the address of the "
+        "video file itself",
     }[kind]
     return PermanentError(kind, f"{url}: {says}.")
 
@@ -123,14 +155,15 @@ def _start_child(folder: str, answers: IO[bytes], complaints: IO[bytes]) -> subp
         stdout=answers,
         stderr=complaints,
         cwd=folder,
-        # Nothing of ours: no proxy, no credential, no one's yt-dlp or deno configuration.
+        # Nothing of ours: no proxy, no credential, no one's yt-dlp or deno configuration; and no program to be found.
         env={
-            "PATH": os.defpath,
+            "PATH": os.devnull,
             "HOME": folder,
             "TMPDIR": folder,
             "LANG": "C.UTF-8",
             "PYTHONPATH": str(_REPOSITORY),
             "YTDLP_NO_PLUGINS": "1",
+            "DENO_NO_UPDATE_CHECK": "1",
         },
         start_new_session=True,
     )
@@ -181,9 +214,17 @@ def main() -> None:
     """Read a request, print an answer. Everything yt-dlp may print goes to standard error."""
     answers, sys.stdout = sys.stdout, sys.stderr
     request = _Request(**json.loads(sys.stdin.buffer.readline()))
+    allow_tcp_only_to(request.proxy_port)
+    _limit_memory(request.limits["max_memory_bytes"])
     threading.Thread(target=_die_with_parent, daemon=True).start()
     answers.write(json.dumps(_serve(request)))
     answers.flush()
+
+
+def _limit_memory(max_bytes: int) -> None:
+    # The data and not the address space, of which JavaScript runtimes reserve terabytes that they never touch.
+    _, most = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (max_bytes if most < 0 else min(max_bytes, most), most))
 
 
 def _die_with_parent() -> None:
@@ -202,8 +243,13 @@ def _serve(request: _Request) -> dict[str, Any]:
         return {"claimed": True, **_download(request.url, options, limits)}
     except _Refused as refused:
         return {"claimed": True, "kind": refused.kind}
-    except (YoutubeDLError, OSError) as error:
+    except MemoryError:
+        return {"claimed": True, "kind": ErrorKind.NOT_A_VIDEO}
+    except YoutubeDLError as error:
         return {"claimed": True, "message": str(error)}
+    except Exception as error:
+        # Its extractors trip over pages that changed, or were made for it, with whatever error that happens to be.
+        return {"claimed": True, "message": f"{type(error).__name__}: {error}"}
 
 
 def _is_claimed(url: str) -> bool:
@@ -248,6 +294,8 @@ def _options(request: _Request, limits: FetchLimits) -> dict[str, Any]:
         "extract_flat": "in_playlist",
         # The picture alone if the site has it apart; near 480 lines of the shorter side; what decodes fastest.
         "format": "bv/bv*",
+        # yt-dlp's own code opens the connections, also where it would rather leave it to a program.
+        "external_downloader": {"default": "native"},
         "format_sort": [f"res:{limits.max_height_lines}", "vcodec:h264"],
         "outtmpl": {"default": "video.%(ext)s"},
         "paths": {"home": request.folder},
@@ -255,9 +303,9 @@ def _options(request: _Request, limits: FetchLimits) -> dict[str, Any]:
         # A hole in the picture is not worth a success.
         "skip_unavailable_fragments": False,
         "socket_timeout": limits.read_timeout_s,
-        "proxy": "",
+        "proxy": request.proxy_url,
         "js_runtimes": {"deno": {"path": deno.find_deno_bin()}},
-        # No ffmpeg: it would open connections that no proxy of ours sees.
+        # No ffmpeg: it would open connections that the proxy does not see.
         "ffmpeg_location": os.devnull,
         "fixup": "never",
         "cachedir": False,

@@ -9,7 +9,7 @@ from pathlib import Path
 from services.keyframes import store
 from services.keyframes.decoder import Decoder
 from services.keyframes.extraction import Extraction
-from services.keyframes.fetch import Fetched, FetchLimits, fetch
+from services.keyframes.fetch import Fetched, FetchLimits, Reach, fetch
 from services.keyframes.frames import DecodeLimits
 from services.keyframes.store import SourceResult, SourceWork
 from shared.blobs import BlobMissing, BlobStore
@@ -32,6 +32,7 @@ def make_stage(
         total_timeout_s=settings.fetch_timeout_s,
         max_duration_s=settings.max_video_s,
     )
+    reach = Reach(settings.allow_private_hosts, settings.fetch_port_numbers)
     decode_limits = DecodeLimits(max_duration_s=settings.max_video_s)
 
     @contextmanager
@@ -41,8 +42,9 @@ def make_stage(
                 source.url,
                 work.folder,
                 fetch_limits,
-                allow_private_hosts=settings.allow_private_hosts,
+                reach=reach,
                 check=work.check,
+                allow_generic_extractor=settings.allow_generic_extractor,
             )
             return
         if source.upload is None:

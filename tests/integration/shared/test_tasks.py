@@ -388,6 +388,23 @@ def test_at_most_four_fetches_of_one_host_are_sent_or_running(rows, database):
     assert len(due(database)) == 1
 
 
+def test_fifty_jobs_with_one_url_are_four_fetches_at_a_time(rows, database):
+    """T19"""
+    for _ in range(50):
+        rows.job(sources=1, host="one.example")
+    fetched = 0
+    while sent := due(database):
+        assert len(sent) == 4 if fetched < 48 else 2
+        mark_sent(database, sent)
+        assert due(database) == [], "they count while they wait for a worker"
+        claims = rows.claim(*sent)
+        assert due(database) == [], "and while they run"
+        for claim in claims:
+            rows.end(claim)
+        fetched += len(claims)
+    assert fetched == 50
+
+
 def test_a_small_job_gets_the_next_place_while_a_huge_one_fills_the_window(rows, database):
     rows.job(sources=20)
     mark_sent(database, due(database, window=5))

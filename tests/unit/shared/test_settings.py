@@ -33,11 +33,20 @@ def test_values_are_read_by_their_type():
         ("REELMAP_SENT_WINDOW", "many", "a whole number"),
         ("REELMAP_HUB", "perhaps", "yes or no"),
         ("REELMAP_OWN_MODELS", "[1]", "a JSON object"),
+        ("REELMAP_FETCH_PORTS", "80;443", "ports with commas between them, or any"),
+        ("REELMAP_FETCH_PORTS", "65536", "ports with commas between them, or any"),
+        ("REELMAP_FETCH_PORTS", "", "ports with commas between them, or any"),
     ],
 )
 def test_an_error_names_variable_value_and_what_is_expected(variable, value, expected):
     with pytest.raises(SettingError, match=f"{variable} is .*; expected {expected}"):
         load_settings({variable: value})
+
+
+def test_ports_are_read_as_numbers():
+    assert Settings().fetch_port_numbers == {80, 443}
+    assert Settings(fetch_ports=" 8080, 80 ").fetch_port_numbers == {80, 8080}
+    assert Settings(fetch_ports="any").fetch_port_numbers is None
 
 
 def test_a_mistyped_name_is_refused():

@@ -60,6 +60,8 @@ def test_the_parts_are_those_a_request_needs() -> None:
         ("ftp://example.com/a.mp4", "http://"),
         ("file:///etc/passwd", "http://"),
         ("javascript:alert(1)", "http://"),
+        ("data:video/mp4;base64,AAAA", "http://"),
+        ("s3://bucket/a.mp4", "http://"),
         ("http://", "no host"),
         ("http:///a.mp4", "no host"),
         ("https://me:secret@example.com/", "user name"),

@@ -11,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from services.keyframes.fetch import FetchLimits
+from tests.fuzz.internet import PUBLIC, Internet
 
 Answer = Callable[[BaseHTTPRequestHandler], None]
 
@@ -56,7 +57,7 @@ def web() -> Iterator[WebServer]:
                 else:
                     answer(self)
 
-        do_HEAD = do_GET
+        do_HEAD = do_POST = do_GET
 
         def log_message(self, *_: object) -> None: ...
 
@@ -74,6 +75,15 @@ def web() -> Iterator[WebServer]:
     thread.join()
     # Not server_close(): it would wait for answers that are slow on purpose.
     server.socket.close()
+
+
+@pytest.fixture
+def internet(web: WebServer) -> Iterator[Internet]:
+    """An internet on which every public address is `web`, and `public.example` is one."""
+    internet = Internet(web.port)
+    internet.names["public.example"] = [[PUBLIC]]
+    with internet.in_place_of_the_real_one():
+        yield internet
 
 
 @pytest.fixture

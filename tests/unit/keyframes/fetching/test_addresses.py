@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import socket
 from ipaddress import ip_address
 
 import pytest
 
-from services.keyframes.addresses import checked_addresses, refusal
-from shared.errors import ErrorKind, PermanentError, TransientError
+from services.keyframes.addresses import Reach, checked_addresses, refusal
+from shared.errors import ErrorKind, PermanentError, ReelmapError, TransientError
 
 
 @pytest.mark.parametrize(
@@ -51,22 +52,57 @@ def test_public_addresses_may_be_connected_to(addresses: str) -> None:
 @pytest.mark.parametrize("host", ["localhost", "127.1", "0x7f000001", "2130706433", "0177.0.0.1", "::1", "0"])
 def test_every_spelling_of_loopback_is_refused_and_the_setting_is_named(host: str) -> None:
     with pytest.raises(PermanentError, match="REELMAP_ALLOW_PRIVATE_HOSTS") as caught:
-        checked_addresses(host, 80, allow_private_hosts=False)
+        checked_addresses(host, 80, Reach())
     assert caught.value.kind is ErrorKind.PRIVATE_ADDRESS
 
 
 def test_the_setting_lets_loopback_pass() -> None:
-    assert checked_addresses("127.1", 80, allow_private_hosts=True) == ["127.0.0.1"]
+    assert checked_addresses("127.1", 80, Reach(allow_private_hosts=True)) == ["127.0.0.1"]
+
+
+def resolve_to(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> None:
+    answers = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 0)) for address in addresses]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: answers)
 
 
 def test_one_private_address_among_public_ones_refuses_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
-    answers = [(2, 1, 6, "", ("8.8.8.8", 80)), (2, 1, 6, "", ("10.0.0.1", 80))]
-    monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: answers)
+    resolve_to(monkeypatch, "8.8.8.8", "10.0.0.1")
     with pytest.raises(PermanentError, match=r"10\.0\.0\.1, a private address"):
-        checked_addresses("mixed.example", 80, allow_private_hosts=False)
+        checked_addresses("mixed.example", 80, Reach())
+
+
+@pytest.mark.parametrize("port", [21, 22, 25, 6379, 8080, 5432])
+def test_ports_beside_the_web_are_refused_and_the_setting_is_named(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """T6"""
+    resolve_to(monkeypatch, "8.8.8.8")
+    with pytest.raises(PermanentError, match=f"on port {port}, only on 80, 443; .*REELMAP_FETCH_PORTS") as caught:
+        checked_addresses("public.example", port, Reach())
+    assert caught.value.kind is ErrorKind.UNSUPPORTED_URL
+
+
+@pytest.mark.parametrize("ports", [frozenset({8080}), None])
+def test_the_setting_lets_ports_pass(ports: frozenset[int] | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    resolve_to(monkeypatch, "8.8.8.8")
+    assert checked_addresses("public.example", 8080, Reach(ports=ports)) == ["8.8.8.8"]
+
+
+def test_private_hosts_that_may_be_fetched_from_may_listen_anywhere_but_public_ones_may_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    resolve_to(monkeypatch, "10.0.0.1")
+    assert checked_addresses("inside.example", 8080, Reach(allow_private_hosts=True)) == ["10.0.0.1"]
+    resolve_to(monkeypatch, "10.0.0.1", "8.8.8.8")
+    with pytest.raises(PermanentError, match="REELMAP_FETCH_PORTS"):
+        checked_addresses("mixed.example", 8080, Reach(allow_private_hosts=True))
+
+
+@pytest.mark.parametrize("host", ["a\0b", "a" * 64 + ".example", "..", "\udcff", ""])
+def test_a_host_that_no_resolver_takes_has_no_address(host: str) -> None:
+    with pytest.raises(ReelmapError):
+        checked_addresses(host, 80, Reach())
 
 
 def test_a_name_without_an_answer_may_get_one_later() -> None:
     with pytest.raises(TransientError, match="could not be resolved") as caught:
-        checked_addresses("nowhere.invalid", 80, allow_private_hosts=False)
+        checked_addresses("nowhere.invalid", 80, Reach())
     assert caught.value.kind is ErrorKind.UNREACHABLE

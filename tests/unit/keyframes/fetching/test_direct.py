@@ -16,9 +16,10 @@ from typing import Any
 import pytest
 
 from services.keyframes.direct import Download, download
-from services.keyframes.fetch import FetchLimits
+from services.keyframes.fetch import FetchLimits, Reach
 from shared.errors import ErrorKind, PermanentError, ReelmapError, TransientError
 from shared.urls import parse_source_url
+from tests.fuzz.internet import Internet
 
 VIDEO = b"\0\0\0\x18ftypmp42" + bytes(range(256)) * 2000
 
@@ -27,9 +28,7 @@ def nothing_to_check() -> None: ...
 
 
 def get(url: str, path: Path, limits: FetchLimits, allow_private_hosts: bool = True) -> Download:
-    return download(
-        parse_source_url(url), path, limits, allow_private_hosts=allow_private_hosts, check=nothing_to_check
-    )
+    return download(parse_source_url(url), path, limits, reach=Reach(allow_private_hosts), check=nothing_to_check)
 
 
 def failure(url: str, path: Path, limits: FetchLimits, allow_private_hosts: bool = True) -> ReelmapError:
@@ -75,6 +74,7 @@ def test_the_request_is_plain(web: Any, tmp_path: Path, limits: FetchLimits, mon
 def test_the_name_of_the_file(
     path: str, disposition: str, name: str | None, web: Any, tmp_path: Path, limits: FetchLimits
 ) -> None:
+    """T17"""
     web.serve(path.partition("?")[0], VIDEO, Content_Disposition=disposition)
     assert get(web.url(path), tmp_path / "file", limits).file_name == name
 
@@ -114,47 +114,26 @@ def test_loopback_is_not_connected_to_in_any_spelling(host: str, web: Any, tmp_p
     assert web.requests == []
 
 
-@pytest.fixture
-def names(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
-    """A resolver of the test's own: each look-up of a name takes the next address; numbers resolve as ever."""
-    answers: dict[str, list[str]] = {}
-    system = socket.getaddrinfo
-
-    def look_up(host: str, *args: Any, **kwargs: Any) -> Any:
-        return system(answers[host].pop(0) if host in answers else host, *args, **kwargs)
-
-    monkeypatch.setattr(socket, "getaddrinfo", look_up)
-    return answers
-
-
 def test_a_redirect_is_judged_like_a_first_request(
-    web: Any, names: dict[str, list[str]], tmp_path: Path, limits: FetchLimits, monkeypatch: pytest.MonkeyPatch
+    web: Any, internet: Internet, tmp_path: Path, limits: FetchLimits
 ) -> None:
-    # Loopback passes for a public address here: what matters is the judgement of the second host.
-    monkeypatch.setattr(
-        "services.keyframes.addresses.refusal", lambda a: "a private address" if str(a).startswith("10.") else None
-    )
-    names["public.example"], names["inside.example"] = ["127.0.0.1"], ["10.0.0.1"]
+    internet.names["inside.example"] = [["10.0.0.1"]]
     web.redirect("/a.mp4", "http://inside.example/b.mp4")
-    error = failure(f"http://public.example:{web.port}/a.mp4", tmp_path / "file", limits, allow_private_hosts=False)
+    error = failure("http://public.example/a.mp4", tmp_path / "file", limits, allow_private_hosts=False)
     assert outcome(error) == (PermanentError, ErrorKind.PRIVATE_ADDRESS)
     assert "inside.example" in error.message
+    assert internet.trapped == []
 
 
-def test_the_connection_goes_to_the_address_that_was_judged_and_keeps_the_name(
-    web: Any, names: dict[str, list[str]], tmp_path: Path, limits: FetchLimits
-) -> None:
-    names["rebinding.example"] = ["127.0.0.1"]  # a second look-up would find nothing left
+def test_the_host_is_kept_in_the_request(web: Any, internet: Internet, tmp_path: Path, limits: FetchLimits) -> None:
     web.serve("/a.mp4", VIDEO)
-    url = f"http://rebinding.example:{web.port}/a.mp4"
-    assert get(url, tmp_path / "file", limits).final_url == url
-    assert web.requests[0][1]["Host"] == f"rebinding.example:{web.port}"
+    url = "http://public.example/a.mp4"
+    assert get(url, tmp_path / "file", limits, allow_private_hosts=False).final_url == url
+    assert web.requests[0][1]["Host"] == "public.example"
 
 
-def test_tls_names_the_host_and_not_the_address(
-    names: dict[str, list[str]], tmp_path: Path, limits: FetchLimits
-) -> None:
-    names["video.example"] = ["127.0.0.1"]
+def test_tls_names_the_host_and_not_the_address(internet: Internet, tmp_path: Path, limits: FetchLimits) -> None:
+    internet.names["video.example"] = [["127.0.0.1"]]
     hellos: list[bytes] = []
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
@@ -195,6 +174,7 @@ def endless_chunks(request: BaseHTTPRequestHandler) -> None:
 
 @pytest.mark.parametrize("answer", [endless, endless_chunks])
 def test_the_size_limit_holds_while_reading(answer: Any, web: Any, tmp_path: Path, limits: FetchLimits) -> None:
+    """T8"""
     web.answers["/a.mp4"] = answer
     error = failure(web.url("/a.mp4"), tmp_path / "file", limits)
     assert outcome(error) == (PermanentError, ErrorKind.TOO_LARGE)
@@ -265,6 +245,7 @@ def drip_body(request: BaseHTTPRequestHandler) -> None:
 def test_the_total_time_holds_against_a_server_that_drips(
     answer: Any, web: Any, tmp_path: Path, limits: FetchLimits
 ) -> None:
+    """T9"""
     web.answers["/a.mp4"] = answer
     started_s = time.monotonic()
     error = failure(web.url("/a.mp4"), tmp_path / "file", replace(limits, total_timeout_s=0.6))
@@ -291,7 +272,7 @@ def test_what_the_check_raises_ends_the_transfer_at_once(
             parse_source_url(web.url("/a.mp4")),
             tmp_path / "file",
             replace(limits, max_bytes=10**9, read_timeout_s=30),
-            allow_private_hosts=True,
+            reach=Reach(allow_private_hosts=True),
             check=cancelled,
         )
     assert time.monotonic() - started_s < 2
@@ -309,6 +290,7 @@ def test_what_the_check_raises_ends_the_transfer_at_once(
 def test_a_web_page_is_not_a_video(
     body: bytes, content_type: str, web: Any, tmp_path: Path, limits: FetchLimits
 ) -> None:
+    """T11"""
     error = failure(web.serve("/a.mp4", body, Content_Type=content_type), tmp_path / "file", limits)
     assert outcome(error) == (PermanentError, ErrorKind.NOT_A_VIDEO)
     assert "a web page instead of a video" in error.message
@@ -319,6 +301,7 @@ def test_a_video_labelled_as_a_web_page_is_still_a_video(web: Any, tmp_path: Pat
 
 
 def test_nothing_that_unpacks_into_more_is_accepted(web: Any, tmp_path: Path, limits: FetchLimits) -> None:
+    """T10"""
     error = failure(web.serve("/a.mp4", VIDEO, Content_Encoding="gzip"), tmp_path / "file", limits)
     assert outcome(error) == (PermanentError, ErrorKind.NOT_A_VIDEO)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from services.keyframes.fetch import Fetched, FetchLimits, _clean_title, fetch
+from services.keyframes.fetch import Fetched, FetchLimits, Reach, _clean_title, fetch
 from shared.errors import ErrorKind, PermanentError, ReelmapError
 
 VIDEO = b"\0\0\0\x18ftypmp42" + bytes(range(256)) * 200
@@ -16,8 +16,22 @@ VIDEO = b"\0\0\0\x18ftypmp42" + bytes(range(256)) * 200
 def nothing_to_check() -> None: ...
 
 
-def get(url: str, folder: Path, limits: FetchLimits, **options: bool) -> Fetched:
-    return fetch(url, folder, limits, check=nothing_to_check, **{"allow_private_hosts": True, **options})
+def get(
+    url: str,
+    folder: Path,
+    limits: FetchLimits,
+    *,
+    allow_private_hosts: bool = True,
+    allow_generic_extractor: bool = False,
+) -> Fetched:
+    return fetch(
+        url,
+        folder,
+        limits,
+        reach=Reach(allow_private_hosts),
+        check=nothing_to_check,
+        allow_generic_extractor=allow_generic_extractor,
+    )
 
 
 def test_a_file_is_fetched_without_asking_yt_dlp(web: Any, tmp_path: Path, limits: FetchLimits) -> None:
@@ -72,7 +86,7 @@ def test_nothing_is_left_after_an_error(web: Any, tmp_path: Path, limits: FetchL
         raise CancelledError
 
     with pytest.raises(CancelledError):
-        fetch(web.url("/page"), tmp_path, limits, allow_private_hosts=True, check=cancelled)
+        fetch(web.url("/page"), tmp_path, limits, reach=Reach(allow_private_hosts=True), check=cancelled)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -44,6 +44,11 @@ PERMANENT = [
         ErrorKind.PRIVATE,
         f"ERROR: [twitter] 1: You are not authorized to view this protected tweet. {COOKIE_HINT}",
     ),
+    (
+        ErrorKind.NOT_A_VIDEO,
+        "ERROR: The extracted extension ('desktop') is unusual and will be skipped for safety reasons. If you believe "
+        "this is an error" + BUG_HINT,
+    ),
     (ErrorKind.REMOVED, "ERROR: [youtube] abc: Video unavailable. This video has been removed by the uploader"),
     (
         ErrorKind.REMOVED,

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from services.keyframes.fetch import FetchLimits
+from services.keyframes.fetch import FetchLimits, Reach
 from services.keyframes.sites import SiteVideo, _parse_answer, fetch_from_site
 from shared.errors import ErrorKind, PermanentError, ReelmapError, TransientError
 
@@ -25,8 +25,11 @@ VIDEO = b"\0\0\0\x18ftypmp42" + bytes(range(256)) * 2000
 def nothing_to_check() -> None: ...
 
 
-def fetch_page(url: str, folder: Path, limits: FetchLimits) -> SiteVideo | None:
-    return fetch_from_site(url, folder, limits, check=nothing_to_check, allow_generic_extractor=True)
+LOOPBACK = Reach(allow_private_hosts=True)
+
+
+def fetch_page(url: str, folder: Path, limits: FetchLimits, reach: Reach = LOOPBACK) -> SiteVideo | None:
+    return fetch_from_site(url, folder, limits, reach=reach, check=nothing_to_check, allow_generic_extractor=True)
 
 
 def failure(url: str, folder: Path, limits: FetchLimits) -> tuple[type[ReelmapError], ErrorKind]:
@@ -45,7 +48,7 @@ def page(web: Any, *videos: str, head: str = "") -> str:
 
 def test_a_page_of_no_known_site_is_left_alone(web: Any, tmp_path: Path, limits: FetchLimits) -> None:
     url = page(web, "/a.mp4")
-    assert fetch_from_site(url, tmp_path, limits, check=nothing_to_check) is None
+    assert fetch_from_site(url, tmp_path, limits, reach=LOOPBACK, check=nothing_to_check) is None
     assert web.requests == []
 
 
@@ -69,12 +72,48 @@ def serve_hls(web: Any, *, ended: bool) -> str:
     return page(web, "/list.m3u8")
 
 
-def test_segments_are_joined_without_ffmpeg(web: Any, tmp_path: Path, limits: FetchLimits) -> None:
+@pytest.fixture
+def tell_tales(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that anything writes into that yt-dlp could find on a person's machine: programs, settings, plugins."""
+    told, home = tmp_path_factory.mktemp("told"), tmp_path_factory.mktemp("home")
+    tell = f"echo $0 >> {told}/told"
+    programs = home / "bin"
+    programs.mkdir()
+    for name in ("ffmpeg", "ffprobe", "aria2c", "curl", "wget", "axel", "httpie", "rtmpdump", "mplayer", "phantomjs"):
+        (programs / name).write_text(f"#!/bin/sh\n{tell}\n")
+        (programs / name).chmod(0o755)
+    for config in (home / ".config" / "yt-dlp", home / ".yt-dlp"):
+        plugin = config / "plugins" / "any" / "yt_dlp_plugins" / "extractor"
+        plugin.mkdir(parents=True)
+        (plugin / "any.py").write_text(f"import os\nos.system({tell!r})\n")
+        (config / "config").write_text(f"--exec {tell!r}\n--downloader aria2c\n")
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(home / ".config"))
+    monkeypatch.setenv("PYTHONPATH", str(home / ".config" / "yt-dlp" / "plugins" / "any"))
+    monkeypatch.setenv("PATH", str(programs), prepend=os.pathsep)
+    return told
+
+
+def test_segments_are_joined_without_anything_else_that_is_on_the_machine(
+    web: Any, tell_tales: Path, tmp_path: Path, limits: FetchLimits
+) -> None:
     url = serve_hls(web, ended=True)
     web.serve("/1.ts", b"\x47" + bytes(187), Content_Type="video/mp2t")
     video = fetch_page(url, tmp_path, limits)
     assert video is not None
     assert video.path.stat().st_size == 2 * 188
+    assert list(tell_tales.iterdir()) == []
+    subprocess.run(["ffmpeg"], check=True)
+    assert list(tell_tales.iterdir()) != []
+
+
+def test_javascript_runs_without_any_permission() -> None:
+    """How yt-dlp starts deno is yt-dlp's own; a version that does it in another way is to be looked at."""
+    from yt_dlp.extractor.youtube.jsc._builtin.deno import DenoJCP
+
+    options = DenoJCP._DENO_BASE_OPTIONS
+    assert {"--no-prompt", "--no-remote", "--no-config", "--no-lock"} <= set(options)
+    assert [option for option in options if option.startswith("--allow") or option == "-A"] == []
 
 
 def test_a_missing_segment_is_not_skipped(web: Any, tmp_path: Path, limits: FetchLimits) -> None:
@@ -137,7 +176,14 @@ def test_what_the_check_raises_kills_the_child(web: Any, tmp_path: Path, limits:
             raise CancelledError
 
     with pytest.raises(CancelledError):
-        fetch_from_site(web.url("/page"), tmp_path, limits, check=cancel_once_connected, allow_generic_extractor=True)
+        fetch_from_site(
+            web.url("/page"),
+            tmp_path,
+            limits,
+            reach=LOOPBACK,
+            check=cancel_once_connected,
+            allow_generic_extractor=True,
+        )
     assert children() == before
 
 
@@ -151,9 +197,9 @@ def test_the_child_dies_with_its_parent(web: Any, tmp_path: Path, limits: FetchL
     web.answers["/page"] = lambda request: time.sleep(20)
     program = (
         "import sys; from pathlib import Path; from services.keyframes.sites import fetch_from_site\n"
-        "from services.keyframes.fetch import FetchLimits\n"
+        "from services.keyframes.fetch import FetchLimits, Reach\n"
         f"fetch_from_site({web.url('/page')!r}, Path({str(tmp_path)!r}), {limits!r}, check=lambda: None,\n"
-        "                allow_generic_extractor=True)\n"
+        "                reach=Reach(allow_private_hosts=True), allow_generic_extractor=True)\n"
     )
     parent = subprocess.Popen([sys.executable, "-c", program], cwd=Path(__file__).parents[4])
     end_s = time.monotonic() + 20
