@@ -1,8 +1,8 @@
 """Named places where a test may stop, hold or break a process: faults that no signal from outside can time.
 
 Off unless the setting `failpoints_folder` names a folder, and then nothing but a file in it does anything:
-`keyframes.before_commit` with `{"do": "kill"}` ends the next process that is about to commit a keyframes task. Of several
-processes one acts, because the file is renamed first. Never set this where people's jobs run.
+`keyframes.before_commit` with `{"do": "kill"}` ends the next process that is about to commit a keyframes task. Of
+several processes one acts, because the file is renamed first. Never set this where people's jobs run.
 """
 
 from __future__ import annotations

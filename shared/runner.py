@@ -136,8 +136,8 @@ class Runner:
     def run_tasks(self, task_ids: Collection[str], stage: Stage[Loaded, Result]) -> None:
         """Claim those of the tasks that can be claimed and bring each to an end or back into the queue.
 
-        Returns normally whatever the tasks' outcome. Raises when the database stays away, and then the leases expire and
-        the tasks are done again; and `ProcessSpoiled`, with the tasks put off, when this process can do no further one.
+        Returns normally whatever the tasks' outcome. Raises when the database stays away, and then the leases expire
+        and the tasks are done again; and `ProcessSpoiled`, with the tasks put off, when this process can do no more.
         """
 
         # Committed by itself: an attempt counts whatever loading and computing do to this process.

@@ -36,8 +36,8 @@ BUSY_INTERVAL_S = 0.2
 HOUSEKEEPING_EVERY_S = 3600
 STOP_CLEANING_S = 2
 
-#: Waits after a turn that failed because a server was away.
-SHORTEST_WAIT_S, LONGEST_WAIT_S = 1.0, 30.0
+#: Waits after a turn that failed because a server was away: short, because everything stands still meanwhile.
+SHORTEST_WAIT_S, LONGEST_WAIT_S = 1.0, 5.0
 
 
 class Wake:

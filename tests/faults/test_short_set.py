@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sys
 from pathlib import Path
 
 import pytest
@@ -27,5 +28,5 @@ def here(tmp_path_factory: pytest.TempPathFactory):
 def test_survives(here, id, capsys):
     [line] = run(here, [FAULTS[id]], SEED)
     with capsys.disabled():
-        print(f"\n{line} ", end="")
+        sys.stdout.write(f"\n{line} ")
     assert line.is_survived, line
