@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from services.command_line import backup, found, jobs, server, stages
+from services.command_line import backup, doctor, found, jobs, server, stages
 from services.command_line.failures import told_to_people
 
 
@@ -36,6 +36,7 @@ for command in (
     server.up,
     backup.backup,
     backup.restore,
+    doctor.doctor,
     jobs.submit,
     jobs.jobs,
     jobs.status,

@@ -10,6 +10,8 @@ import click
 
 from services.client import DEFAULT_SERVER
 
+DEFAULT_FOLDER = Path("~/.local/share/reelmap")
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, and nothing else, on standard output.")
 server_option = click.option(
     "--server", default=DEFAULT_SERVER, show_default=True, metavar="URL", help="Which Reelmap to talk to."
@@ -17,7 +19,7 @@ server_option = click.option(
 folder_option = click.option(
     "--folder",
     type=click.Path(file_okay=False, path_type=Path),
-    default=Path("~/.local/share/reelmap"),
+    default=DEFAULT_FOLDER,
     show_default=True,
     help="Where the data stay between runs.",
 )

@@ -17,7 +17,8 @@ from shared.errors import ErrorKind, PermanentError
 from shared.settings import SettingError
 
 EVERY_COMMAND = (  # noqa: SIM905
-    "backup cancel cluster clusters delete embed jobs keyframes models restore retry search sources status submit up"
+    "backup cancel cluster clusters delete doctor embed jobs keyframes models "
+    "restore retry search sources status submit up"
 ).split()
 
 
