@@ -19,7 +19,7 @@ from shared.db import Database, alembic_config, is_passing
 
 logger = logging.getLogger(__name__)
 
-LOOK_EVERY_S = 1.0
+LOOK_EVERY_S = 0.5
 #: How often a process that waits says so.
 SAY_EVERY_S = 60.0
 
@@ -54,7 +54,7 @@ def is_usable(revision: str | None) -> bool:
 def wait_for_schema(database: Database, stopping: Callable[[], bool], alive: Callable[[], None]) -> bool:
     """Wait until somebody has migrated the database, saying so. Returns whether it is usable; False: asked to stop.
 
-    A database that is away is waited for too. alive: called about once a second meanwhile.
+    A database that is away is waited for too. alive: called about twice a second meanwhile.
     """
     say_at = time.monotonic()
     while not stopping():

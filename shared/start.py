@@ -32,7 +32,7 @@ EXIT_REFUSED = 2
 LEAST_VERSIONS = {"celery": (5, 7), "kombu": (5, 7)}
 LEAST_REDIS = (6, 2)
 
-LOOK_EVERY_S = 1.0
+LOOK_EVERY_S = 0.5
 
 
 class Refusal(Exception):

@@ -1,11 +1,14 @@
-"""Worker and dispatcher processes: what they refuse, what they wait for, how they live and end."""
+"""Every process: what it refuses, what it waits for, how it lives and ends."""
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
+import requests
 from redis import Redis
 
 from services.local.redis import EmbeddedRedis
@@ -40,6 +43,12 @@ def reads(redis: Redis) -> bool:
     return any(c["name"] == f"reelmap-{QUEUE}" and "b" in c["flags"] for c in redis.client_list())
 
 
+def wait_for_touch(started) -> None:
+    """Return when the process has touched its file once more."""
+    before = started.alive_file.stat().st_mtime
+    started.wait_for(lambda: started.alive_file.stat().st_mtime > before, for_s=TOUCH_EVERY_S + 3)
+
+
 @pytest.mark.parametrize("module", [WORKER, DISPATCHER])
 def test_a_redis_that_would_throw_messages_away_is_refused(start, redis, redis_url, database_url, module):
     redis.config_set("maxmemory-policy", "allkeys-lru")
@@ -59,9 +68,8 @@ def test_a_wrong_setting_is_one_line(start):
     assert started.said == "REELMAP_LEASE_S is 'soon'; expected a number\n"
 
 
-@pytest.mark.parametrize("module", [WORKER, DISPATCHER])
-def test_servers_and_the_migration_are_waited_for(start, guard, postgres_server, tmp_path, module):
-    """And a process that waits lives, and ends well when it is asked to."""
+def test_servers_and_the_migration_are_waited_for(start, guard, postgres_server, tmp_path):
+    """And a process that waits lives."""
     from shared.db import migrate
 
     broker = EmbeddedRedis(tmp_path / "redis", guard, durable=False)
@@ -69,13 +77,13 @@ def test_servers_and_the_migration_are_waited_for(start, guard, postgres_server,
     broker.stop()
     database_url = postgres_server.create_database("not_migrated")
     try:
-        started = start(module, redis_url=broker.url, database_url=database_url)
+        started = start(WORKER, redis_url=broker.url, database_url=database_url)
         started.wait_for_words("waiting for Redis: ")
         assert started.alive_file.exists()
         broker.start()
         started.wait_for_words("waiting for the database: it has schema none, and this version needs ")
         migrate(database_url)
-        started.wait_for_words("event=leading" if module == DISPATCHER else "event=worker_started")
+        started.wait_for_words("event=worker_started")
         assert started.stop() == 0
     finally:
         broker.stop()
@@ -89,32 +97,40 @@ def test_asked_to_stop_while_it_waits_for_servers_it_ends_well(start, database_u
     assert started.stop() == 0
 
 
-def test_an_idle_worker_lives_and_ends_well_and_at_once(start, redis, redis_url, database_url):
-    started = start(WORKER, redis_url=redis_url, database_url=database_url)
-    started.wait_for(lambda: reads(redis))
-    first = started.alive_file.stat().st_mtime
-    started.wait_for(lambda: started.alive_file.stat().st_mtime > first, for_s=TOUCH_EVERY_S + 3)
-    asked_at = time.monotonic()
+def test_the_api_ends_well(start, database_url):
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    started = start("services.api.server", database_url=database_url, api_port=port)
+
+    def answers() -> bool:
+        with suppress(requests.ConnectionError), requests.Session() as session:
+            session.trust_env = False
+            return session.get(f"http://127.0.0.1:{port}/livez", timeout=5).ok
+        return False
+
+    started.wait_for(answers)
     assert started.stop() == 0
-    assert time.monotonic() - asked_at < 5
-    assert not started.alive_file.exists()
     assert "Traceback" not in started.said
 
 
-def test_a_worker_lives_on_and_reads_again_when_redis_was_away(start, guard, tmp_path, database_url):
+def test_a_worker_lives_on_while_redis_is_away_and_ends_well(start, guard, tmp_path, database_url):
     broker = EmbeddedRedis(tmp_path / "redis", guard, durable=False)
     broker.start()
     started = start(WORKER, redis_url=broker.url, database_url=database_url)
     with Redis.from_url(broker.url, decode_responses=True) as redis:
         started.wait_for(lambda: reads(redis))
+    wait_for_touch(started)
     broker.stop()
     started.wait_for_words("the broker is away, trying again in ")
-    away_at = time.time()
-    started.wait_for(lambda: started.alive_file.stat().st_mtime > away_at, for_s=10)
+    wait_for_touch(started)
     broker.start()
     with Redis.from_url(broker.url, decode_responses=True) as redis:
         started.wait_for(lambda: reads(redis), for_s=15)
+    asked_at = time.monotonic()
     assert started.stop() == 0
+    assert time.monotonic() - asked_at < 5
+    assert not started.alive_file.exists()
+    assert "Traceback" not in started.said
     broker.stop()
 
 
