@@ -42,7 +42,10 @@ def backup(file: Path, folder: Path, as_json: bool) -> None:
 @folder_option
 @json_option
 def restore(file: Path, folder: Path, as_json: bool) -> None:
-    """Make a data folder of a backup FILE; `reelmap up` then goes on where it stood."""
+    """Make a data folder of a backup FILE; `reelmap up` then goes on where it stood.
+
+    Only of a file that you trust: the dump in it can do whatever the database's user can.
+    """
     from services.local import backup as local
 
     folder = folder.expanduser()

@@ -137,7 +137,7 @@ def test_a_worker_lives_on_while_redis_is_away_and_ends_well(start, guard, tmp_p
 def test_a_worker_that_has_become_deaf_ends_itself(start, celery, redis, redis_url, database_url):
     started = start(WORKER, redis_url=redis_url, database_url=database_url, stall_after_s=1)
     started.wait_for(lambda: reads(redis))
-    celery.control.cancel_consumer(QUEUE.value)
+    assert celery.control.cancel_consumer(QUEUE.value, reply=True, limit=1, timeout=20)
     started.wait_for(lambda: not reads(redis))
     send(celery, QUEUE, "11111111-1111-1111-1111-111111111111")
     assert started.process.wait(30) == EXIT_STALLED
