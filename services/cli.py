@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from services.command_line import found, jobs, server, stages
+from services.command_line import backup, doctor, found, jobs, server, stages
 from services.command_line.failures import told_to_people
 
 
@@ -34,6 +34,9 @@ def commands() -> None:
 
 for command in (
     server.up,
+    backup.backup,
+    backup.restore,
+    doctor.doctor,
     jobs.submit,
     jobs.jobs,
     jobs.status,

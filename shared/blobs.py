@@ -48,7 +48,8 @@ class FolderBlobs:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def _path(self, name: str) -> Path:
+    def path(self, name: str) -> Path:
+        """Where the blob of that name lies, or would. Raises ValueError for what is no blob name."""
         parts = name.split("/")
         allowed = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.")
         if not all(part.strip(".") and set(part) <= allowed for part in parts):
@@ -56,7 +57,7 @@ class FolderBlobs:
         return self.folder.joinpath(*parts)
 
     def put(self, name: str, source: Path) -> None:
-        path = self._path(name)
+        path = self.path(name)
         try:
             failpoints.reach("blobs.put", name)
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -77,19 +78,19 @@ class FolderBlobs:
 
     def read(self, name: str) -> bytes:
         try:
-            return self._path(name).read_bytes()
+            return self.path(name).read_bytes()
         except FileNotFoundError:
             raise BlobMissing(name) from None
 
     @contextmanager
     def open_file(self, name: str) -> Iterator[Path]:
-        path = self._path(name)
+        path = self.path(name)
         if not path.is_file():
             raise BlobMissing(name)
         yield path
 
     def delete(self, name: str) -> None:
-        path = self._path(name)
+        path = self.path(name)
         path.unlink(missing_ok=True)
         # Leave no empty folder behind, but keep the top ones: another process may be about to write into them.
         for parent in path.parents[:-1]:

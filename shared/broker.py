@@ -1,40 +1,48 @@
 """Celery's way to Redis, for messages that are nudges: what kombu does for those that must not be lost is left out.
 
+Each difference is there because kombu 5.7 ends or deafens a worker without it, which `make faults` shows (F5b, F6b).
 Named in `shared.celery_app`; nothing else uses it.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import logging
 
 from celery.app.amqp import AMQP
 from kombu.connection import Connection as KombuConnection
-from kombu.transport import redis
+from kombu.transport import redis, virtual
 
-#: Waits between two tries to reach a broker that is away: the first, what each next one adds, the longest. Celery's own
-#: grow to half a minute, in which workers stand still although Redis is back.
-FIRST_WAIT_S, ADDED_WAIT_S, LONGEST_WAIT_S = 1, 1, 5
+logger = logging.getLogger(__name__)
 
 
 class QoS(redis.QoS):
-    """Takes a message whose connection is gone for acknowledged.
-
-    A task outlives its connection, and at the task's end kombu 5.7 would end the worker (AttributeError, for there is
-    nothing to say so over). The message comes again after the visibility timeout and finds nothing to claim.
-    """
+    """Takes a message that cannot be acknowledged for acknowledged: it comes again, and finds nothing to claim."""
 
     def ack(self, delivery_tag: str) -> None:
-        """Acknowledge one message."""
+        """Acknowledge one message, whatever became of its connection while its task ran."""
         transport = self.channel.connection
-        if transport is not None and transport.client is not None:
+        if transport is None or transport.client is None:
+            return  # closed meanwhile; kombu's AttributeError would end the worker
+        try:
             super().ack(delivery_tag)  # type: ignore[no-untyped-call]
+        except self.channel.connection_errors as error:
+            logger.warning("could not acknowledge a message: %s", error, extra={"event": "not_acknowledged"})
+            # The message's place becomes free. Kombu would keep it, and a worker without places never reads again.
+            virtual.QoS.ack(self, delivery_tag)  # type: ignore[no-untyped-call]
+            self._distrust_the_reading_connection()
+
+    def _distrust_the_reading_connection(self) -> None:
+        """Read over a new connection: the old one is as dead, and would be waited for."""
+        connection = getattr(self.channel.client, "connection", None)
+        if connection is not None and not self.channel._in_poll:
+            connection.disconnect()
 
 
 class Channel(redis.Channel):
-    """Does not put messages back when a connection ends.
+    """Does not put messages back when a connection ends: the lease brings back what a worker lost.
 
-    The lease brings back what a worker lost. And kombu 5.7 ends the worker over it: it loses Redis in mid-task, fails
-    to put the message back, closes the channel once more, and finds that there is no connection (AttributeError).
+    Putting them back fails when Redis is away; the channel is then closed once more, finds that it has no connection,
+    and ends the worker (AttributeError).
     """
 
     QoS = QoS
@@ -48,17 +56,11 @@ class Transport(redis.Transport):
 
 
 class Connection(KombuConnection):
-    """Uses our transport, and looks often for a broker that is away."""
+    """Uses our transport."""
 
     def get_transport_cls(self) -> type[Transport]:
         """Redis, whatever the URL's scheme says of encryption."""
         return Transport
-
-    def ensure_connection(self, *args: Any, **options: Any) -> Connection:
-        """Connect; try again as long as the broker is away, unless `max_retries` says otherwise."""
-        waits = {"interval_start": FIRST_WAIT_S, "interval_step": ADDED_WAIT_S, "interval_max": LONGEST_WAIT_S}
-        super().ensure_connection(*args, **{**waits, **options})  # type: ignore[no-untyped-call]
-        return self
 
 
 class Amqp(AMQP):  # type: ignore[misc]

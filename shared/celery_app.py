@@ -18,9 +18,12 @@ from kombu.entity import Queue as KombuQueue
 
 from shared import failpoints
 from shared.errors import ProcessSpoiled
+from shared.liveness import AliveFile
 from shared.logs import configure_logging
-from shared.pipeline import STAGE_OF_QUEUE, TASK_NAME, Queue, message, task_id_of
+from shared.pipeline import STAGE_OF_QUEUE, TASK_NAME, Queue, UnreadableMessage, message, task_id_of
 from shared.settings import Settings
+from shared.start import note_signals, wait_for_servers
+from shared.worker_health import StallWatchdog, liveness_step, patient_consumer
 
 logger = logging.getLogger(__name__)
 
@@ -41,8 +44,8 @@ def visibility_timeout_s(settings: Settings) -> int:
     return int(2 * max(hard_limit_s(settings, queue) for queue in Queue) + 60)
 
 
-def make_celery(settings: Settings) -> Celery:
-    """The Celery application of one process."""
+def make_celery(settings: Settings, client_name: str = "reelmap") -> Celery:
+    """The Celery application of one process. client_name: what `CLIENT LIST` of Redis shows."""
     settings.require("redis_url")
     app = Celery("reelmap", broker=settings.redis_url, amqp="shared.broker:Amqp", set_as_current=False)
     app.conf.update(
@@ -51,11 +54,14 @@ def make_celery(settings: Settings) -> Celery:
         task_acks_late=True,
         worker_prefetch_multiplier=1,
         task_reject_on_worker_lost=False,
-        task_acks_on_failure_or_timeout=True,
+        task_retry_on_worker_lost=False,
+        task_acks_on_failure=True,
+        task_acks_on_timeout=True,
         worker_cancel_long_running_tasks_on_connection_loss=False,
         # State lives in Postgres.
         result_backend=None,
         task_ignore_result=True,
+        task_track_started=False,
         task_store_errors_even_if_ignored=False,
         worker_send_task_events=False,
         # A typing mistake must not make a queue that nobody reads.
@@ -83,10 +89,12 @@ def make_celery(settings: Settings) -> Celery:
             "interval_start": 0,
             "interval_step": 0.2,
             "interval_max": 1,
+            "client_name": client_name,
         },
         visibility_timeout=visibility_timeout_s(settings),
         # Processes: loading a model on first use must not look like a dead child.
         worker_pool="prefork",
+        worker_pool_start_method="fork",
         worker_proc_alive_timeout=300,
     )
     return app
@@ -122,6 +130,11 @@ class StopSignal:
         return bool(self._byte[0])
 
 
+def worker_name(queue: Queue) -> str:
+    """What Redis and Postgres show as the name of a worker's connections."""
+    return f"reelmap-{queue.value}"
+
+
 def run_worker(
     settings: Settings,
     queue: Queue,
@@ -134,14 +147,31 @@ def run_worker(
     """Read the queue until the process is asked to stop; `run(task_id)` does one task in a forked child.
 
     processes: how many tasks at a time; tasks_per_process: after how many a child is replaced.
+    Raises `shared.start.Refusal` for packages or servers that cannot work.
     """
     configure_logging(queue.value, settings.log_level)
-    app = make_celery(settings)
+    name = worker_name(queue)
+    alive = AliveFile(settings.alive_file)
+    note_signals(stop.set)  # until Celery takes over
+    if not wait_for_servers(settings, stop, alive.touch, application_name=name):
+        return
+    app = make_celery(settings, name)
+    app.conf.worker_consumer = patient_consumer(alive)
+    watchdog = StallWatchdog(
+        redis_url=settings.redis_url, queue=queue, stall_after_s=settings.stall_after_s, stopping=stop, alive=alive
+    )
+    app.steps["worker"].add(liveness_step(alive, watchdog, stop))
 
     @app.task(name=TASK_NAME[queue], time_limit=hard_limit_s(settings, queue))  # type: ignore[untyped-decorator]
     def run_message(**body: object) -> None:
         try:
-            run(task_id_of(body))
+            task_id = task_id_of(body)
+        except UnreadableMessage as error:
+            # Taken off the queue all the same: its row stays unclaimed and is sent again, to a worker that reads it.
+            logger.warning("dropping a %s", error, extra={"event": "unreadable_message", "queue": queue.value})
+            return
+        try:
+            run(task_id)
         except ProcessSpoiled:
             # Celery takes the message of a child that is gone for done, and starts another child.
             os._exit(SPOILED_EXIT_CODE)
@@ -159,17 +189,20 @@ def run_worker(
     # Celery warns root because pickled messages could run code; ours are JSON, and embedded Reelmaps do run as root.
     warnings.filterwarnings("ignore", category=SecurityWarning)
     logger.info("reading the queue %s", queue.value, extra={"event": "worker_started", "processes": processes})
-    app.worker_main(
-        [
-            "--quiet",
-            "worker",
-            f"--queues={queue.value}",
-            f"--hostname={queue.value}-{os.getpid()}@%h",
-            f"--concurrency={processes}",
-            f"--max-tasks-per-child={tasks_per_process}",
-            "--without-gossip",
-            "--without-mingle",
-            "--without-heartbeat",
-            f"--loglevel={settings.log_level}",
-        ]
-    )
+    try:
+        app.worker_main(
+            [
+                "--quiet",
+                "worker",
+                f"--queues={queue.value}",
+                f"--hostname={queue.value}-{os.getpid()}@%h",
+                f"--concurrency={processes}",
+                f"--max-tasks-per-child={tasks_per_process}",
+                "--without-gossip",
+                "--without-mingle",
+                "--without-heartbeat",
+                f"--loglevel={settings.log_level}",
+            ]
+        )
+    finally:
+        alive.remove()

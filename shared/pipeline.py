@@ -5,6 +5,7 @@ Pure: no database, no queue, no settings.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 
 
@@ -52,8 +53,17 @@ def message(task_id: str) -> dict[str, object]:
     return {"v": MESSAGE_VERSION, "task_id": task_id}
 
 
-def task_id_of(body: dict[str, object]) -> str:
-    """The task that a message names. A version from the future is an error: the sender is newer than we are."""
+class UnreadableMessage(ValueError):
+    """A message that this version does not understand. The row that it names is sent again, so nothing is lost."""
+
+
+def task_id_of(body: Mapping[str, object]) -> str:
+    """The task that a message names; fields that we do not know are left alone.
+
+    Raises `UnreadableMessage` for another version of the format: the sender is newer or older than we are.
+    """
     if body.get("v") != MESSAGE_VERSION:
-        raise ValueError(f"message of version {body.get('v')!r}; this worker reads version {MESSAGE_VERSION}")
+        raise UnreadableMessage(f"message of version {body.get('v')!r}; this worker reads version {MESSAGE_VERSION}")
+    if "task_id" not in body:
+        raise UnreadableMessage("message that names no task")
     return str(body["task_id"])

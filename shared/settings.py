@@ -62,6 +62,7 @@ class Settings:
 
     # Workers
     keyframes_processes: int = 2
+    stall_after_s: float = 300  # how long messages may wait for a worker that is idle
     device: str = "auto"  # auto, cpu, cuda, cuda:1
 
     # API
@@ -70,6 +71,7 @@ class Settings:
     max_upload_bytes: int = 2048 * MEBIBYTE
     query_wait_s: float = 10
 
+    alive_file: Path | None = None  # touched while the process lives; none is written when unset
     log_level: str = "INFO"
     failpoints_folder: Path | None = None  # for tests of faults only, see shared/failpoints.py
 

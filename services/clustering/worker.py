@@ -6,9 +6,11 @@ from services.clustering.tasks import make_stage
 from shared.celery_app import StopSignal, run_worker
 from shared.pipeline import Queue
 from shared.settings import load_settings
+from shared.start import explained
 from shared.workplace import open_workplace
 
 
+@explained()
 def main() -> None:
     """Work until SIGTERM."""
     settings = load_settings()

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import click
 
 from services.client import DEFAULT_SERVER
 
+DEFAULT_FOLDER = Path("~/.local/share/reelmap")
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, and nothing else, on standard output.")
 server_option = click.option(
     "--server", default=DEFAULT_SERVER, show_default=True, metavar="URL", help="Which Reelmap to talk to."
+)
+folder_option = click.option(
+    "--folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=DEFAULT_FOLDER,
+    show_default=True,
+    help="Where the data stay between runs.",
 )
 
 

@@ -89,3 +89,11 @@ def percent(share: float | None) -> str:
 def counted(number: int, word: str) -> str:
     """The number with its word: `1 source`, `2 sources`."""
     return f"{number} {word}" if number == 1 else f"{number} {word}s"
+
+
+def size(size_bytes: float) -> str:
+    """`1.5 GB`, `640 kB`, `12 bytes`: decimal, as disks are sold."""
+    for unit, of_bytes in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if size_bytes >= of_bytes:
+            return f"{size_bytes / of_bytes:.3g} {unit}"
+    return counted(int(size_bytes), "byte")

@@ -6,15 +6,11 @@ from pathlib import Path
 
 import click
 
+from services.command_line.options import folder_option
+
 
 @click.command()
-@click.option(
-    "--folder",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=Path("~/.local/share/reelmap"),
-    show_default=True,
-    help="Where the data stay between runs.",
-)
+@folder_option
 @click.option("--host", help="Address of the page; 0.0.0.0 lets others in.  [default: 127.0.0.1]")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port of the page; 0 takes a free one.  [default: 8000]")
 def up(folder: Path, host: str | None, port: int | None) -> None:

@@ -11,7 +11,6 @@ from collections.abc import Callable
 
 import psycopg2
 from kombu.exceptions import OperationalError as BrokerError
-from redis import Redis
 from redis.exceptions import RedisError
 from sqlalchemy.exc import DBAPIError
 
@@ -21,8 +20,10 @@ from shared import failpoints
 from shared.blobs import FolderBlobs
 from shared.celery_app import make_celery, send
 from shared.db import Database, is_passing
+from shared.liveness import AliveFile
 from shared.logs import configure_logging
 from shared.settings import Settings, load_settings
+from shared.start import connect_redis, explained, wait_for_servers
 from shared.tasks import TASKS_CHANNEL
 
 logger = logging.getLogger(__name__)
@@ -77,11 +78,14 @@ def run(settings: Settings, stopping: Callable[[], bool]) -> None:
     settings.require("database_url", "redis_url", "blobs_folder")
     assert settings.blobs_folder is not None
     failpoints.arm(settings.failpoints_folder)
+    alive = AliveFile(settings.alive_file)
+    if not wait_for_servers(settings, stopping, alive.touch, application_name="reelmap-dispatcher"):
+        return
     database = Database(settings.database_url, application_name="reelmap-dispatcher")
-    app = make_celery(settings)
+    app = make_celery(settings, "reelmap-dispatcher")
     dispatcher = Dispatcher(
         database=database,
-        redis=Redis.from_url(settings.redis_url, socket_timeout=5, socket_connect_timeout=5),
+        redis=connect_redis(settings.redis_url),
         send=lambda queue, task_id: send(app, queue, task_id),
         sent_window=settings.sent_window,
         fetches_per_host=settings.fetches_per_host,
@@ -95,7 +99,7 @@ def run(settings: Settings, stopping: Callable[[], bool]) -> None:
     while not stopping():
         began_at = time.monotonic()
         try:
-            _lead(settings, dispatcher, stopping)
+            _lead(settings, dispatcher, stopping, alive)
         except (psycopg2.Error, DBAPIError, RedisError, BrokerError, OSError) as error:
             if isinstance(error, DBAPIError) and not is_passing(error):
                 raise
@@ -107,20 +111,22 @@ def run(settings: Settings, stopping: Callable[[], bool]) -> None:
                 " ".join(str(error).split())[:200],
                 extra={"event": "server_away"},
             )
-            _wait(wait_s, stopping)
+            _wait(wait_s, stopping, alive)
             wait_s = min(wait_s * 2, LONGEST_WAIT_S)
     cleaner.join(STOP_CLEANING_S)
+    alive.remove()
 
 
-def _lead(settings: Settings, dispatcher: Dispatcher, stopping: Callable[[], bool]) -> None:
+def _lead(settings: Settings, dispatcher: Dispatcher, stopping: Callable[[], bool], alive: AliveFile) -> None:
     """Wait for the lead, then take turns while it lasts."""
     wake = Wake(settings.database_url)
     try:
         while not wake.try_lead():
-            if _wait(settings.dispatch_interval_s, stopping):
+            if _wait(settings.dispatch_interval_s, stopping, alive):
                 return
         logger.info("dispatching", extra={"event": "leading"})
         while not stopping():
+            alive.touch()
             sent = dispatcher.turn()
             wake.wait(min(BUSY_INTERVAL_S, settings.dispatch_interval_s) if sent else settings.dispatch_interval_s)
     finally:
@@ -135,17 +141,19 @@ def _keep_house(database: Database, blobs: FolderBlobs, stopping: Callable[[], b
             housekeeping.remove_orphans(database, blobs)
         except (DBAPIError, OSError) as error:
             logger.warning("could not clean up: %s", " ".join(str(error).split())[:200], extra={"event": "not_clean"})
-        _wait(HOUSEKEEPING_EVERY_S, stopping)
+        _wait(HOUSEKEEPING_EVERY_S, stopping, AliveFile(None))
 
 
-def _wait(seconds: float, stopping: Callable[[], bool]) -> bool:
-    """Sleep, but not through a request to stop. Returns whether there was one."""
+def _wait(seconds: float, stopping: Callable[[], bool], alive: AliveFile) -> bool:
+    """Sleep, but not through a request to stop, and not like a dead one. Returns whether there was a request."""
     until = time.monotonic() + seconds
     while not stopping() and time.monotonic() < until:
+        alive.touch()
         time.sleep(min(0.2, seconds))
     return stopping()
 
 
+@explained()
 def main() -> None:
     """Run the dispatcher until SIGTERM or SIGINT."""
     settings = load_settings()

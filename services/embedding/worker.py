@@ -8,9 +8,11 @@ from services.embedding.tasks import make_stage
 from shared.celery_app import StopSignal, run_worker
 from shared.pipeline import Queue
 from shared.settings import load_settings
+from shared.start import explained
 from shared.workplace import open_workplace
 
 
+@explained()
 def main() -> None:
     """Work until SIGTERM. One process per GPU: memory is the limit, so scale by starting more workers."""
     parser = argparse.ArgumentParser(description=__doc__)

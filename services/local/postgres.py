@@ -110,7 +110,7 @@ class EmbeddedPostgres:
 
     def url(self, database: str = DATABASE) -> str:
         """The SQLAlchemy URL of one of the server's databases."""
-        return f"postgresql+psycopg2://{USER}@/{database}?host={quote(str(self._runtime))}"
+        return _url(self._runtime, database)
 
     def create_database(self, name: str, template: str | None = None) -> str:
         """Create a database with pgvector, or as a copy of `template` (to which nobody may be connected)."""
@@ -155,7 +155,7 @@ class EmbeddedPostgres:
                 raise PermanentError(
                     ErrorKind.STORE_UNAVAILABLE,
                     f"The data in {self._data} was written by Postgres {found}, and this is Postgres {MAJOR_VERSION}. "
-                    "Move it over with pg_dump and pg_restore, or start with another data folder.",
+                    "Back it up with the Reelmap that wrote it (`reelmap backup`) and restore it into another folder.",
                 )
 
     def _make_runtime(self) -> Path:
@@ -270,6 +270,21 @@ class EmbeddedPostgres:
             f"Postgres in {self._folder} {what}{', for the disk is full' if is_full else ''}. "
             f"The end of {self._log} says: {' | '.join(said[-4:])}",
         )
+
+
+def running_url(folder: Path) -> str | None:
+    """The URL of the server that somebody else runs on `folder`; None when there is none, or not yet."""
+    link = folder / "run"
+    return _url(link.readlink(), DATABASE) if link.is_symlink() else None
+
+
+def program(name: str) -> Path:
+    """A program of the wheel that talks to the server, such as `pg_dump`."""
+    return _package_folder() / f"pginstall{MAJOR_VERSION}" / "bin" / name
+
+
+def _url(runtime: Path | None, database: str) -> str:
+    return f"postgresql+psycopg2://{USER}@/{database}?host={quote(str(runtime))}"
 
 
 def _identity() -> _Identity:

@@ -26,6 +26,8 @@ logger = logging.getLogger(__name__)
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 20.0
 APPEND_ONLY_FILE = "appendonly.aof"
+# About 500 messages of 1 kB wait per queue. Far more than that means a defect, which must not eat the machine's memory.
+MAX_MEMORY = "256mb"
 # Someone may take the free port before Redis does.
 TRIES = 5
 
@@ -33,6 +35,8 @@ TRIES = 5
 CONFIG = """\
 bind 127.0.0.1
 port {port}
+timeout 0
+tcp-keepalive 60
 requirepass {password}
 dir .
 daemonize no
@@ -40,6 +44,7 @@ save ""
 appendonly {appendonly}
 appendfsync everysec
 appendfilename {append_only_file}
+maxmemory {max_memory}
 maxmemory-policy noeviction
 """
 
@@ -68,7 +73,7 @@ class EmbeddedRedis:
     @property
     def url(self) -> str:
         """For redis-py and for Celery alike."""
-        return f"redis://:{self._password}@127.0.0.1:{self._port}/0"
+        return _url(self._password, self._port)
 
     def start(self) -> str:
         """Start the server and wait until it answers; a second start after a crash takes the same port.
@@ -130,6 +135,7 @@ class EmbeddedRedis:
             password=self._password,
             appendonly="yes" if self._durable else "no",
             append_only_file=APPEND_ONLY_FILE,
+            max_memory=MAX_MEMORY,
         )
         # The password stands in a file that only we can read, never in the process list.
         fd = os.open(self._folder / "redis.conf", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -140,6 +146,19 @@ class EmbeddedRedis:
         damaged = self._folder / f"{APPEND_ONLY_FILE}.damaged"
         (self._folder / APPEND_ONLY_FILE).replace(damaged)
         logger.warning("redis could not read what it had kept and starts empty; the file is now %s", damaged)
+
+
+def running_url(folder: Path) -> str | None:
+    """The URL of the server that somebody else runs on `folder`; None when there never was one."""
+    config = folder / "redis.conf"
+    if not config.exists():
+        return None
+    words = dict(line.split(" ", 1) for line in config.read_text().splitlines() if " " in line)
+    return _url(words["requirepass"], int(words["port"]))
+
+
+def _url(password: str, port: int | None) -> str:
+    return f"redis://:{password}@127.0.0.1:{port}/0"
 
 
 def _binary() -> Path:

@@ -94,11 +94,16 @@ def children(settings: Settings) -> list[Child]:
         Child(
             name,
             (sys.executable, "-P", "-m", *arguments),
-            {**settings.to_environ(), **PATIENT_THREADS},
+            {**_with_own_alive_file(settings, name).to_environ(), **PATIENT_THREADS},
             stop_timeout_s=settings.stop_grace_s + STOP_MARGIN_S,
         )
         for name, arguments in PROCESSES.items()
     ]
+
+
+def _with_own_alive_file(settings: Settings, name: str) -> Settings:
+    path = settings.alive_file
+    return replace(settings, alive_file=path.with_name(f"{path.name}-{name}")) if path else settings
 
 
 def cores() -> int:

@@ -19,6 +19,10 @@ SERVERS = {"celery", "flask", "sqlalchemy", "psycopg2", "redis"}
 MUST_NOT_IMPORT = {
     "shared.catalog": TORCH | VIDEO | STATISTICS | SERVERS,
     "shared.pipeline": TORCH | VIDEO | STATISTICS | SERVERS | {"numpy"},
+    # The liveness probe runs every few seconds beside each process.
+    "shared.liveness": TORCH | VIDEO | STATISTICS | SERVERS | {"numpy", "alembic"},
+    "shared.schema": TORCH | VIDEO | STATISTICS | {"celery", "flask"},
+    "shared.start": TORCH | VIDEO | STATISTICS | {"celery", "flask"},
     "shared.tasks": TORCH | VIDEO | STATISTICS,
     "shared.celery_app": TORCH | VIDEO | STATISTICS,
     "services.api.app": TORCH | VIDEO | STATISTICS,

@@ -187,6 +187,12 @@ def rows(database: Database) -> Rows:
 
 
 @pytest.fixture
+def make_rows() -> Callable[[Database], Rows]:
+    """Writes and reads rows of a database of the test's own."""
+    return Rows
+
+
+@pytest.fixture
 def make_source_result() -> Callable[..., SourceResult]:
     """What the keyframes stage saves of a video, see `source_result`."""
     return source_result

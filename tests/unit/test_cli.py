@@ -16,9 +16,10 @@ from shared.catalog import UnknownName
 from shared.errors import ErrorKind, PermanentError
 from shared.settings import SettingError
 
-EVERY_COMMAND = (
-    "cancel cluster clusters delete embed jobs keyframes models retry search sources status submit up".split()  # noqa: SIM905
-)
+EVERY_COMMAND = (  # noqa: SIM905
+    "backup cancel cluster clusters delete doctor embed jobs keyframes models "
+    "restore retry search sources status submit up"
+).split()
 
 
 def test_every_command_explains_itself() -> None:

@@ -93,7 +93,7 @@ def test_a_second_server_on_the_same_data_is_refused_by_name(guard, server, tmp_
 def test_data_of_another_major_version_is_refused_with_the_way_out(server, tmp_path):
     (tmp_path / "postgres/data").mkdir(parents=True)
     (tmp_path / "postgres/data/PG_VERSION").write_text("16\n")
-    with pytest.raises(PermanentError, match=r"written by Postgres 16, and this is Postgres 18.*pg_dump"):
+    with pytest.raises(PermanentError, match=r"written by Postgres 16, and this is Postgres 18.*reelmap backup"):
         server.start()
 
 

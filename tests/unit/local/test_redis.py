@@ -9,7 +9,7 @@ import kombu
 import pytest
 import redis
 
-from services.local.redis import EmbeddedRedis
+from services.local.redis import EmbeddedRedis, running_url
 
 
 @pytest.fixture
@@ -50,6 +50,19 @@ def test_the_password_is_in_a_private_file_and_not_in_the_process_list(server, t
 def test_it_refuses_writes_rather_than_forget_messages_when_memory_is_short(server):
     with client_of(server) as client:
         assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
+
+
+def test_it_keeps_idle_clients_and_notices_lost_ones_and_its_memory_is_bounded(server):
+    expected = {"timeout": "0", "tcp-keepalive": "60", "appendonly": "yes", "appendfsync": "everysec"}
+    with client_of(server) as client:
+        config = client.config_get("*")
+    assert {name: config[name] for name in expected} == expected
+    assert int(config["maxmemory"]) == 256 * 1024 * 1024
+
+
+def test_whoever_knows_the_folder_finds_the_server_that_runs_on_it(server, tmp_path):
+    assert running_url(tmp_path / "redis") == server.url
+    assert running_url(tmp_path / "elsewhere") is None
 
 
 def test_after_a_kill_the_same_url_answers_again_with_the_data(guard, server):

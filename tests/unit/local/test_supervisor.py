@@ -125,10 +125,11 @@ def child(name, code, **more):
     return Child(name, (sys.executable, "-c", code), **more)
 
 
-def test_interrupted_it_stops_the_processes_in_order_then_the_servers(up, all_pids, tmp_path, is_running):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_it_stops_the_processes_in_order_then_the_servers(number, up, all_pids, tmp_path, is_running):
     process, _ = up("api", "dispatcher", "embedding")
     pids = all_pids("api", "dispatcher", "embedding")
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     said, _ = process.communicate(timeout=20)
     assert process.returncode == 0
     assert said == "stopping; once more to kill\n"

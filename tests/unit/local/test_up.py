@@ -43,6 +43,12 @@ def test_a_process_for_each_queue_and_every_module_is_there(settings: Settings) 
         assert importlib.util.find_spec(module) is not None
 
 
+def test_no_two_processes_touch_the_same_file(settings: Settings) -> None:
+    children = up.children(replace(settings, alive_file=Path("/run/reelmap/alive")))
+    named = {child.name: load_settings(child.env).alive_file for child in children}
+    assert named == {child.name: Path(f"/run/reelmap/alive-{child.name}") for child in children}
+
+
 def test_the_api_stops_first_and_workers_get_their_grace(settings: Settings) -> None:
     children = up.children(settings)
     assert children[0].name == "api"

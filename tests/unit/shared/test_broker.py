@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import pytest
+from redis import ConnectionPool
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from shared import broker
 from shared.celery_app import make_celery
 from shared.settings import Settings
+
+PROPERTIES = {"delivery_tag": "tag", "delivery_info": {"exchange": "keyframes", "routing_key": "keyframes"}}
 
 
 def connection(url: str = "redis://127.0.0.1:1/0") -> broker.Connection:
@@ -22,24 +27,6 @@ def test_celery_uses_it(url):
     assert url.split(":")[0] in made.as_uri()
 
 
-class Enough(Exception):
-    """Ends a test that would go on for ever."""
-
-
-def test_a_broker_that_is_away_is_looked_for_every_few_seconds(monkeypatch):
-    monkeypatch.setattr("kombu.utils.functional.sleep", lambda seconds: None)
-    waits = []
-
-    def note(error, interval_s):
-        waits.append(interval_s)
-        if len(waits) == 8:
-            raise Enough
-
-    with pytest.raises(Enough):
-        connection().ensure_connection(note, None)
-    assert waits == [1, 2, 3, 4, 5, 5, 5, 5]
-
-
 def test_an_acknowledgement_on_a_lost_connection_is_taken_for_done(redis_server):
     made = connection(redis_server.url)
     channel = made.channel()
@@ -48,6 +35,23 @@ def test_an_acknowledgement_on_a_lost_connection_is_taken_for_done(redis_server)
     other = made.channel()
     made.close()
     other.qos.ack("tag")
+
+
+def test_an_acknowledgement_that_fails_frees_its_place_and_drops_the_connection_that_reads(redis_url):
+    made = connection(redis_url)
+    channel = made.channel()
+    channel.qos.prefetch_count = 1
+    channel.client.connection = channel.client.connection_pool.get_connection()
+    channel.qos.append(channel.Message({"body": "", "properties": PROPERTIES}, channel), "tag")
+    assert not channel.qos.can_consume()
+    channel.pool.disconnect()
+    away = ConnectionPool(host="127.0.0.1", port=1, retry=Retry(NoBackoff(), 0))
+    channel._pool, kept = away, channel.client.connection
+    channel.qos.ack("tag")
+    assert channel.qos.can_consume()
+    assert kept._sock is None
+    away.close()
+    made.close()
 
 
 def test_messages_are_not_put_back_when_a_connection_ends(redis_url):

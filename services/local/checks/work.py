@@ -1,0 +1,149 @@
+"""The work: does somebody send it, does somebody do it, is any of it stuck, and is what it made still there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import text
+
+from services.local.checks.check import Check, Found, Need, Subject, bad, good, unknown
+from shared.celery_app import worker_name
+from shared.pipeline import Queue
+
+#: A queue in which nothing was claimed for so long, though something is due, is stuck.
+STUCK_AFTER_S = 600.0
+#: The dispatcher takes expired leases back within a second or two.
+LEASE_GRACE_S = 30.0
+#: How many blobs are looked for.
+SAMPLE = 200
+
+
+def dispatcher(subject: Subject) -> Found:
+    """Whether a dispatcher holds the lock of the one that works."""
+    from services.dispatcher.main import LOCK
+
+    with subject.db.transaction() as connection:
+        leads = connection.execute(
+            text(
+                """SELECT 1 FROM pg_locks JOIN pg_database d ON d.oid = database AND d.datname = current_database()
+                WHERE locktype = 'advisory' AND granted AND objsubid = 1 AND classid = 0 AND objid = :lock"""
+            ),
+            {"lock": LOCK},
+        ).scalar()
+    if not leads:
+        return bad("No dispatcher works, so nothing is sent to the workers. Start one, or look at its log.")
+    return good("A dispatcher sends what is due.")
+
+
+def workers(subject: Subject) -> Found:
+    """Whether somebody reads every queue in which something is due."""
+    names = {client["name"] for client in subject.broker.client_list()}
+    there = [queue for queue in Queue if worker_name(queue) in names]
+    with subject.db.transaction() as connection:
+        due = connection.execute(
+            text("SELECT queue, count(*) AS n FROM tasks WHERE state = 'queued' AND run_at <= now() GROUP BY queue")
+        ).all()
+    unread = [f"{row.queue} ({row.n} due)" for row in due if row.queue not in there]
+    if unread:
+        return bad(f"No worker reads {', '.join(unread)}. Start one (docs/operations.md), or look at its log.")
+    absent = [queue.value for queue in Queue if queue not in there]
+    said = f"Connected: {', '.join(there) or 'none'}"
+    return good(f"{said}; not {', '.join(absent)}, where nothing is due." if absent else f"{said}.")
+
+
+def stuck_tasks(subject: Subject) -> Found:
+    """Whether a queue stands still, or tasks are left with workers that are gone."""
+    with subject.db.transaction() as connection:
+        queues = connection.execute(
+            text(
+                """SELECT queue, count(run_at) FILTER (WHERE is_due) AS due,
+                    extract(epoch FROM now() - min(run_at) FILTER (WHERE is_due)) AS due_s,
+                    extract(epoch FROM now() - max(claimed_at)) AS claimed_s,
+                    count(*) FILTER (WHERE lease_until >= now()) AS running,
+                    count(*) FILTER (WHERE lease_until < now() - make_interval(secs => :grace_s)) AS left_over
+                FROM (SELECT *, state = 'queued' AND run_at <= now() AS is_due FROM tasks) t
+                GROUP BY queue ORDER BY queue"""
+            ),
+            {"grace_s": LEASE_GRACE_S},
+        ).all()
+    problems = [problem for row in queues for problem in _problems(row)]
+    if problems:
+        return bad(f"{'; '.join(problems)}. Look at the logs of the dispatcher and of these workers.")
+    waiting = [f"{row.due} in {row.queue}" for row in queues if row.due]
+    return good(f"Due now: {', '.join(waiting)}." if waiting else "Nothing waits.")
+
+
+def _problems(row: Any) -> list[str]:
+    problems = []
+    idle_s = min(row.due_s, row.due_s if row.claimed_s is None else row.claimed_s) if row.due else 0
+    if idle_s > STUCK_AFTER_S and not row.running:  # a long task is no standstill
+        problems.append(
+            f"{row.due} tasks wait in {row.queue}, the oldest for {row.due_s / 60:.0f} min, and none was claimed for "
+            f"{idle_s / 60:.0f} min"
+        )
+    if row.left_over:
+        problems.append(f"{row.left_over} running tasks of {row.queue} have lost their worker and were not taken back")
+    return problems
+
+
+def messages(subject: Subject) -> Found:
+    """Whether for every task that was sent there is a message, or a worker that has it."""
+    held = {queue: int(subject.broker.llen(queue.value)) for queue in Queue}
+    unacknowledged = int(subject.broker.hlen("unacked"))
+    with subject.db.transaction() as connection:
+        rows = connection.execute(
+            text(
+                """SELECT queue, count(*) AS sent,
+                    count(*) FILTER (WHERE sent_at < now() - make_interval(secs => :s)) AS old
+                FROM tasks WHERE state = 'queued' AND sent_at IS NOT NULL GROUP BY queue"""
+            ),
+            {"s": 3 * subject.settings.resend_after_s},
+        ).all()
+    lost = [f"{row.old} in {row.queue}" for row in rows if row.old and not held[Queue(row.queue)]]
+    if lost and not unacknowledged:
+        return bad(
+            f"Tasks were sent and their messages are gone, and they are not sent again: {', '.join(lost)}. Look at the "
+            "log of the dispatcher."
+        )
+    return good(f"{sum(held.values())} messages wait for {sum(row.sent for row in rows)} sent tasks.")
+
+
+def blobs(subject: Subject) -> Found:
+    """Whether some of the pictures and uploads that rows name are there: those after a random id, and the newest."""
+    folder = subject.settings.blobs_folder
+    if folder is None:
+        return unknown("REELMAP_BLOBS_FOLDER is not set.")
+    with subject.db.transaction() as connection:
+        names = (
+            connection.execute(
+                text(
+                    """(SELECT unnest(ARRAY[blob, small_blob]) FROM key_frames
+                        WHERE id >= gen_random_uuid() ORDER BY id LIMIT :sample)
+                    UNION (SELECT unnest(ARRAY[k.blob, k.small_blob]) FROM key_frames k WHERE k.extraction_id IN
+                        (SELECT id FROM extractions ORDER BY created_at DESC LIMIT 5) LIMIT :sample)
+                    UNION (SELECT blob FROM uploads ORDER BY created_at DESC LIMIT :sample)"""
+                ),
+                {"sample": SAMPLE},
+            )
+            .scalars()
+            .all()
+        )
+    if not names:
+        return good("There are no pictures yet.")
+    gone = sorted(name for name in names if not Path(folder, name).is_file())
+    if gone:
+        return bad(
+            f"{len(gone)} of {len(names)} pictures and uploads that were looked for are not in {folder}, such as "
+            f"{gone[0]}. Bring the folder back from a backup, or submit their videos again."
+        )
+    return good(f"All of the {len(names)} pictures and uploads that were looked for are there.")
+
+
+CHECKS = (
+    Check("dispatcher", dispatcher, (Need.RUNNING, Need.SCHEMA)),
+    Check("workers", workers, (Need.RUNNING, Need.REDIS, Need.SCHEMA)),
+    Check("stuck tasks", stuck_tasks, (Need.RUNNING, Need.SCHEMA)),
+    Check("messages", messages, (Need.RUNNING, Need.REDIS, Need.SCHEMA)),
+    Check("pictures", blobs, (Need.SCHEMA,)),
+)

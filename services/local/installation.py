@@ -1,0 +1,53 @@
+"""A data folder of the embedded form, whether its Reelmap runs right now or not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from services.local.guard import Guard
+from services.local.lock import FolderLock
+from services.local.postgres import EmbeddedPostgres, running_url
+from shared.errors import ErrorKind, PermanentError
+
+#: Where the parts lie in a data folder.
+POSTGRES, REDIS, BLOBS, WORK, LOGS = "postgres", "redis", "blobs", "work", "logs"
+
+
+@dataclass(frozen=True)
+class OpenInstallation:
+    """A data folder whose database answers. is_running: its own Reelmap runs; else the database is ours."""
+
+    folder: Path
+    database_url: str
+    is_running: bool
+
+
+@contextmanager
+def open_installation(folder: Path) -> Iterator[OpenInstallation]:
+    """The database of a data folder: of the Reelmap that runs on it, or else started for the length of the block.
+
+    Raises PermanentError when there is no Reelmap in the folder, or when it is just starting or ending.
+    """
+    folder = folder.absolute()
+    if not (folder / POSTGRES / "data" / "PG_VERSION").is_file():
+        raise PermanentError(ErrorKind.STORE_UNAVAILABLE, f"There is no Reelmap in {folder}; name its --folder.")
+    try:
+        lock = FolderLock(folder, "another Reelmap")
+    except PermanentError:
+        url = running_url(folder / POSTGRES)
+        if url is None:
+            raise PermanentError(
+                ErrorKind.STORE_UNAVAILABLE, f"The Reelmap in {folder} is just starting or ending; try again."
+            ) from None
+        yield OpenInstallation(folder, url, is_running=True)
+        return
+    with lock, Guard() as guard:
+        server = EmbeddedPostgres(folder / POSTGRES, guard)
+        url = server.start()
+        try:
+            yield OpenInstallation(folder, url, is_running=False)
+        finally:
+            server.stop()

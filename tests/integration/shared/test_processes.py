@@ -1,0 +1,160 @@
+"""Every process: what it refuses, what it waits for, how it lives and ends."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+
+import pytest
+import requests
+from redis import Redis
+
+from services.local.redis import EmbeddedRedis
+from shared.celery_app import make_celery, send
+from shared.liveness import TOUCH_EVERY_S
+from shared.pipeline import TASK_NAME, Queue
+from shared.settings import Settings
+from shared.start import EXIT_REFUSED
+from shared.worker_health import EXIT_STALLED
+
+pytestmark = pytest.mark.integration
+
+WORKER, DISPATCHER = "services.clustering.worker", "services.dispatcher.main"
+QUEUE = Queue.CLUSTERING
+
+
+@pytest.fixture
+def redis(redis_url) -> Iterator[Redis]:
+    with Redis.from_url(redis_url, decode_responses=True) as client:
+        yield client
+
+
+@pytest.fixture
+def celery(redis_url):
+    app = make_celery(Settings(redis_url=redis_url, own_models={}))
+    yield app
+    app.close()
+
+
+def reads(redis: Redis) -> bool:
+    """Whether a worker waits for messages."""
+    return any(c["name"] == f"reelmap-{QUEUE}" and "b" in c["flags"] for c in redis.client_list())
+
+
+def wait_for_touch(started) -> None:
+    """Return when the process has touched its file once more."""
+    before = started.alive_file.stat().st_mtime
+    started.wait_for(lambda: started.alive_file.stat().st_mtime > before, for_s=TOUCH_EVERY_S + 3)
+
+
+@pytest.mark.parametrize("module", [WORKER, DISPATCHER])
+def test_a_redis_that_would_throw_messages_away_is_refused(start, redis, redis_url, database_url, module):
+    redis.config_set("maxmemory-policy", "allkeys-lru")
+    try:
+        started = start(module, redis_url=redis_url, database_url=database_url)
+        assert started.process.wait(30) == EXIT_REFUSED
+    finally:
+        redis.config_set("maxmemory-policy", "noeviction")
+    assert "Redis has maxmemory-policy allkeys-lru" in started.said
+    assert "CONFIG SET maxmemory-policy noeviction" in started.said
+    assert "Traceback" not in started.said
+
+
+def test_a_wrong_setting_is_one_line(start):
+    started = start(WORKER, lease_s="soon")
+    assert started.process.wait(30) == EXIT_REFUSED
+    assert started.said == "REELMAP_LEASE_S is 'soon'; expected a number\n"
+
+
+def test_servers_and_the_migration_are_waited_for(start, guard, postgres_server, tmp_path):
+    """And a process that waits lives."""
+    from shared.db import migrate
+
+    broker = EmbeddedRedis(tmp_path / "redis", guard, durable=False)
+    broker.start()
+    broker.stop()
+    database_url = postgres_server.create_database("not_migrated")
+    try:
+        started = start(WORKER, redis_url=broker.url, database_url=database_url)
+        started.wait_for_words("waiting for Redis: ")
+        assert started.alive_file.exists()
+        broker.start()
+        started.wait_for_words("waiting for the database: it has schema none, and this version needs ")
+        migrate(database_url)
+        started.wait_for_words("event=worker_started")
+        assert started.stop() == 0
+    finally:
+        broker.stop()
+        postgres_server.drop_database("not_migrated")
+
+
+@pytest.mark.parametrize("module", [WORKER, DISPATCHER])
+def test_asked_to_stop_while_it_waits_for_servers_it_ends_well(start, database_url, module):
+    started = start(module, redis_url="redis://127.0.0.1:9/0", database_url=database_url)
+    started.wait_for_words("waiting for Redis: ")
+    assert started.stop() == 0
+
+
+def test_the_api_ends_well(start, database_url):
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    started = start("services.api.server", database_url=database_url, api_port=port)
+
+    def answers() -> bool:
+        with suppress(requests.ConnectionError), requests.Session() as session:
+            session.trust_env = False
+            return session.get(f"http://127.0.0.1:{port}/livez", timeout=5).ok
+        return False
+
+    started.wait_for(answers)
+    assert started.stop() == 0
+    assert "Traceback" not in started.said
+
+
+def test_a_worker_lives_on_while_redis_is_away_and_ends_well(start, guard, tmp_path, database_url):
+    broker = EmbeddedRedis(tmp_path / "redis", guard, durable=False)
+    broker.start()
+    started = start(WORKER, redis_url=broker.url, database_url=database_url)
+    with Redis.from_url(broker.url, decode_responses=True) as redis:
+        started.wait_for(lambda: reads(redis))
+    wait_for_touch(started)
+    broker.stop()
+    started.wait_for_words("the broker is away, trying again in ")
+    wait_for_touch(started)
+    broker.start()
+    with Redis.from_url(broker.url, decode_responses=True) as redis:
+        started.wait_for(lambda: reads(redis), for_s=15)
+    asked_at = time.monotonic()
+    assert started.stop() == 0
+    assert time.monotonic() - asked_at < 5
+    assert not started.alive_file.exists()
+    assert "Traceback" not in started.said
+    broker.stop()
+
+
+def test_a_worker_that_has_become_deaf_ends_itself(start, celery, redis, redis_url, database_url):
+    started = start(WORKER, redis_url=redis_url, database_url=database_url, stall_after_s=1)
+    started.wait_for(lambda: reads(redis))
+    assert celery.control.cancel_consumer(QUEUE.value, reply=True, limit=1, timeout=20)
+    started.wait_for(lambda: not reads(redis))
+    send(celery, QUEUE, "11111111-1111-1111-1111-111111111111")
+    assert started.process.wait(30) == EXIT_STALLED
+    assert "event=stalled" in started.said
+    assert not started.alive_file.exists()
+    assert redis.llen(QUEUE.value) == 1, "left for a worker that hears"
+
+
+def test_messages_of_other_versions_do_no_harm(start, celery, redis, redis_url, database_url):
+    """A newer sender's are dropped with a warning, as if they were lost; fields that we do not know are left alone."""
+    [newer, wider] = [f"{n}1111111-1111-1111-1111-111111111111" for n in (1, 2)]
+    for body in ({"v": 2, "task": {"id": newer}}, {"v": 1, "task_id": wider, "priority": "high"}, {"v": 1}):
+        celery.send_task(TASK_NAME[QUEUE], kwargs=body, queue=QUEUE.value, retry=False, ignore_result=True)
+    started = start(WORKER, redis_url=redis_url, database_url=database_url)
+    started.wait_for(lambda: started.said.count("event=unreadable_message") == 2)
+    started.wait_for_words(f"event=nothing_to_claim task_ids={wider}")
+    started.wait_for(lambda: not redis.exists("unacked", QUEUE.value))
+    assert "dropping a message of version 2; this worker reads version 1" in started.said
+    assert started.stop() == 0
+    assert " ERROR " not in started.said and "Traceback" not in started.said

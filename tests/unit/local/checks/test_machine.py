@@ -1,0 +1,121 @@
+"""What is said of this machine."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import shutil
+from collections import namedtuple
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from services.local.checks import machine
+from services.local.checks.check import Subject, Verdict
+from shared import catalog
+from shared.settings import Settings
+
+
+@pytest.fixture
+def subject(tmp_path: Path) -> Subject:
+    for name in ("blobs", "work", "weights"):
+        (tmp_path / name).mkdir()
+    settings = Settings(
+        own_models={},
+        hub=False,
+        blobs_folder=tmp_path / "blobs",
+        work_folder=tmp_path / "work",
+        weights_dir=tmp_path / "weights",
+    )
+    return Subject(settings, None, None, None, {})
+
+
+def changed(subject: Subject, **settings: object) -> Subject:
+    return replace(subject, settings=replace(subject.settings, **settings))  # type: ignore[arg-type]
+
+
+def test_the_packages_that_are_installed_fit(subject):
+    verdict, says = machine.packages(subject)
+    assert (verdict, says.endswith("its packages fit.")) == (Verdict.GOOD, True)
+
+
+def test_packages_that_do_not_fit_are_named(subject, monkeypatch):
+    def version(name: str) -> str:
+        if name == "alembic":
+            raise importlib.metadata.PackageNotFoundError
+        return "5.6.1" if name == "celery" else importlib.metadata.version(name)
+
+    monkeypatch.setattr(machine, "version", version)
+    verdict, says = machine.packages(subject)
+    assert verdict is Verdict.BAD
+    assert says == (
+        "alembic is missing; celery 5.6.1 is installed where >=5.7 is needed. Install what requirements/lock.txt names "
+        "(`make env`)."
+    )
+
+
+def test_the_tools_for_video_sites_run(subject):
+    verdict, says = machine.video_sites(subject)
+    assert verdict is Verdict.GOOD
+    assert "yt-dlp 2" in says and "deno 2" in says
+
+
+@pytest.mark.parametrize("program", ["#!/bin/sh\nexit 3\n", None])
+def test_a_tool_that_does_not_run_is_said(subject, monkeypatch, tmp_path, program):
+    import deno
+
+    path = tmp_path / "deno"
+    if program:
+        path.write_text(program)
+        path.chmod(0o755)
+    monkeypatch.setattr(deno, "find_deno_bin", lambda: str(path))
+    verdict, says = machine.video_sites(subject)
+    assert verdict is Verdict.BAD
+    assert "deno does not run" in says and says.endswith("Install the package deno again.")
+
+
+def test_folders_that_can_be_used(subject):
+    assert machine.folders(subject)[0] is Verdict.GOOD
+    assert machine.folders(changed(subject, work_folder=Path("/not/made/yet")))[0] is Verdict.GOOD
+    assert machine.folders(changed(subject, blobs_folder=None))[0] is Verdict.UNKNOWN
+
+
+def test_a_folder_that_is_missing_is_named_with_its_setting(subject, tmp_path):
+    gone = changed(subject, blobs_folder=tmp_path / "gone", weights_dir=tmp_path / "none")
+    verdict, says = machine.folders(gone)
+    assert verdict is Verdict.BAD
+    assert f"{tmp_path}/gone (REELMAP_BLOBS_FOLDER) is not a folder; make it, or name another" in says
+    assert f"{tmp_path}/none (REELMAP_WEIGHTS_DIR) is not a folder" in says
+
+
+def test_a_folder_that_cannot_be_written_to_is_named(subject):
+    verdict, says = machine.folders(changed(subject, work_folder=Path("/proc")))  # nobody may write there
+    assert verdict is Verdict.BAD
+    assert says.startswith("/proc (REELMAP_WORK_FOLDER) cannot be written to (")
+
+
+def test_a_disk_without_room_is_said(subject, monkeypatch):
+    assert machine.disks(changed(subject, max_video_bytes=1))[0] is Verdict.GOOD
+    usage = namedtuple("usage", "free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(500_000_000))
+    verdict, says = machine.disks(subject)
+    assert verdict is Verdict.BAD
+    assert "blobs has 0.5 GB free for pictures and uploads, 1.0 GB are needed" in says
+    assert "work has 0.5 GB free for downloads, 4.3 GB are needed" in says
+
+
+def test_missing_weights_of_the_usual_models_are_said_with_the_way_out(subject):
+    verdict, says = machine.weights(subject)
+    assert verdict is Verdict.BAD
+    for name in catalog.DEFAULT_MODELS:
+        assert says.count(f"{name} is left out: its weights are not in {subject.settings.weights_dir}") == 1
+    assert says.endswith("--model hog_color.")
+
+
+def test_weights_that_are_there_are_good(subject):
+    known = catalog.models({})
+    for name in catalog.DEFAULT_MODELS:
+        (subject.settings.weights_dir / known[name].weights[0]).touch()
+    verdict, says = machine.weights(subject)
+    assert verdict is Verdict.GOOD
+    assert "hog_color" in says
