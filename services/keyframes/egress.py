@@ -164,8 +164,7 @@ class EgressProxy:
     def _held(self, connection: socket.socket) -> Iterator[None]:
         """Have a connection cut when the fetch ends. Raises OSError once it has ended."""
         with self._lock:
-            if self._over:
-                raise ConnectionAbortedError("the fetch is over")
+            self.raise_if_over()
             self._open.add(connection)
         try:
             yield
@@ -177,8 +176,14 @@ class EgressProxy:
         with self._lock:
             self._over = True
             for connection in self._open:
+                # For reading alone, which wakes whoever waits: an end that is written would make a cut body look whole.
                 with suppress(OSError):
-                    connection.shutdown(socket.SHUT_RDWR)
+                    connection.shutdown(socket.SHUT_RD)
+
+    def raise_if_over(self) -> None:
+        """Raise OSError once the fetch has ended, or took too much."""
+        if self._over:
+            raise ConnectionAbortedError("the fetch is over")
 
 
 class _Visit(BaseHTTPRequestHandler):
@@ -263,6 +268,7 @@ class _Visit(BaseHTTPRequestHandler):
         """Pass bytes on until either side ends, is silent for too long, or the fetch has taken enough."""
         try:
             self._pass_bytes(outside, both_ways)
+            self.server.raise_if_over()
         except OSError:
             # A reset instead of an end: a body that ends with its connection must not look whole.
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
