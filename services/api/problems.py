@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NoReturn, TypeVar
 
 from apiflask import APIFlask, HTTPError
@@ -24,10 +25,14 @@ MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_S = 5
 #: A body of 10,000 mistakes helps nobody.
 MAX_ERRORS = 100
+#: Nor does a sentence that repeats a value of megabytes.
+MAX_SENTENCE = 1000
 
 #: Status -> (end of the type's URN, title). What is not here answers with HTTP's own phrase and `about:blank`.
 TYPES: dict[int, tuple[str, str]] = {
     400: ("bad-request", "The request cannot be read"),
+    401: ("unauthorized", "A key is needed"),
+    403: ("forbidden", "This is not allowed"),
     404: ("not-found", "There is nothing here"),
     405: ("method-not-allowed", "The resource does not do this"),
     409: ("conflict", "The resource is in a state that does not allow this"),
@@ -59,6 +64,7 @@ class Refusal(Exception):
     """What was asked for is not done. `detail` is a sentence for a person; `errors` name the fields."""
 
     status = 500
+    headers: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self, detail: str, errors: Sequence[FieldError] = ()) -> None:
         super().__init__(detail)
@@ -73,6 +79,19 @@ class Malformed(Refusal):
 
     def __init__(self, detail: str) -> None:
         super().__init__(detail, [("body", detail)])
+
+
+class Unauthorized(Refusal):
+    """Nobody may do this without a key, or not with this one."""
+
+    status = 401
+    headers = MappingProxyType({"WWW-Authenticate": 'Bearer realm="Reelmap"'})
+
+
+class Forbidden(Refusal):
+    """Who asks may not do this."""
+
+    status = 403
 
 
 class NotFound(Refusal):
@@ -94,6 +113,16 @@ class TooLarge(Refusal):
     """More than one call may hold."""
 
     status = 413
+
+
+class TooMany(Refusal):
+    """Asked too often."""
+
+    status = 429
+
+    def __init__(self, detail: str, retry_after_s: int) -> None:
+        super().__init__(detail)
+        self.headers = {"Retry-After": str(retry_after_s)}
 
 
 class Invalid(Refusal):
@@ -136,8 +165,8 @@ def problem(
         "type": f"urn:reelmap:problem:{slug}" if slug else "about:blank",
         "title": title or HTTPException(detail).name,
         "status": status,
-        "detail": detail,
-        "errors": [{"field": field, "message": message} for field, message in errors[:MAX_ERRORS]],
+        "detail": _short(detail),
+        "errors": [{"field": _short(field), "message": _short(message)} for field, message in errors[:MAX_ERRORS]],
         "request_id": request_id(),
     }
     response = make_response(body, status)
@@ -146,6 +175,10 @@ def problem(
     if status == 503:
         response.headers["Retry-After"] = str(RETRY_AFTER_S)
     return response
+
+
+def _short(sentence: str) -> str:
+    return sentence if len(sentence) <= MAX_SENTENCE else sentence[:MAX_SENTENCE] + "…"
 
 
 def request_id() -> str:
@@ -187,7 +220,7 @@ def register(app: APIFlask) -> None:
 
 
 def _from_refusal(error: Refusal) -> Response:
-    return problem(error.status, error.detail, error.errors)
+    return problem(error.status, error.detail, error.errors, error.headers)
 
 
 def _from_validation(error: HTTPError) -> Response:

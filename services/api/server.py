@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import logging
+import sys
 from pathlib import Path
 from typing import Any
 
 from gunicorn.app.base import BaseApplication  # type: ignore[import-untyped]
 from gunicorn.glogging import Logger  # type: ignore[import-untyped]
 
+from services.api.access import check_settings
 from services.api.app import create_app
 from shared.logs import configure_logging
-from shared.settings import Settings, load_settings
+from shared.settings import SettingError, Settings, load_settings
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +48,7 @@ class Server(BaseApplication):  # type: ignore[misc]
             "graceful_timeout": 30,
             "max_requests": 2000,  # a leak somewhere must not grow for ever
             "max_requests_jitter": 200,
+            "forwarded_allow_ips": "",  # whose X-Forwarded-… headers hold is the application's decision
             "control_socket_disable": True,  # nobody here uses it, and it would lie in the home folder
             "preload_app": False,  # a connection must not cross a fork
             # The sign of life is a file's time; on a busy disk, writing it could take longer than the timeout.
@@ -62,8 +65,12 @@ class Server(BaseApplication):  # type: ignore[misc]
 
 def main() -> None:
     """Serve until the process is asked to stop."""
-    settings = load_settings()
-    settings.require("database_url", "blobs_folder")
+    try:
+        settings = load_settings()
+        settings.require("database_url", "blobs_folder")
+        check_settings(settings)
+    except SettingError as error:
+        sys.exit(f"The API does not start: {error}.")
     configure_logging("api", settings.log_level)
     logger.info("answering on http://%s:%d", settings.api_host, settings.api_port, extra={"event": "server_started"})
     Server(settings).run()

@@ -7,12 +7,18 @@ from typing import Any
 
 import click
 
-from services.client import DEFAULT_SERVER
+from services.client import DEFAULT_SERVER, Client
+from shared.settings import load_settings
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, and nothing else, on standard output.")
 server_option = click.option(
     "--server", default=DEFAULT_SERVER, show_default=True, metavar="URL", help="Which Reelmap to talk to."
 )
+
+
+def connect(server: str) -> Client:
+    """A client that shows the key of the settings: on a command line, everybody on the machine could read it."""
+    return Client(server, load_settings().key)
 
 
 class NClusters(click.ParamType[Any]):

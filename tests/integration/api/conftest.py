@@ -8,6 +8,7 @@ import itertools
 import json
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +21,10 @@ from sqlalchemy import Connection, insert, text
 
 from services.api.app import create_app
 from services.api.context import Service
-from shared import tasks
+from shared import keys, tasks
 from shared.db import Database
 from shared.errors import ErrorKind
+from shared.keys import Role
 from shared.settings import Settings, load_settings
 from shared.tables import (
     DEFAULT_PROJECT_ID,
@@ -46,6 +48,7 @@ def settings_for(database_url: str, folder: Path) -> Settings:
             "REELMAP_MAX_UPLOAD_BYTES": "100000",
             "REELMAP_QUERY_WAIT_S": "0.3",
             "REELMAP_HUB": "no",
+            "REELMAP_ACCESS": "open",
             "REELMAP_OWN_MODELS": json.dumps({"tiny": {"library": "transformers", "weights": str(folder)}}),
         }
     )
@@ -56,11 +59,19 @@ def settings(database_url: str, tmp_path: Path) -> Settings:
     return settings_for(database_url, tmp_path)
 
 
+@pytest.fixture
+def with_keys(settings: Settings) -> Settings:
+    """The same settings for an application that asks for keys."""
+    return replace(settings, access="keys", cookie_secret="0123456789abcdef" * 2)
+
+
 @pytest.fixture(scope="session")
 def document(tmp_path_factory: pytest.TempPathFactory) -> dict:
     """The OpenAPI document."""
     folder = tmp_path_factory.mktemp("document")
-    app = create_app(Settings(database_url="postgresql+psycopg2:///nowhere", blobs_folder=folder, own_models={}))
+    app = create_app(
+        Settings(database_url="postgresql+psycopg2:///nowhere", blobs_folder=folder, own_models={}, access="open")
+    )
     return app.test_client().get("/api/v1/openapi.json").json
 
 
@@ -86,6 +97,46 @@ def app(settings: Settings, document: dict) -> Iterator[APIFlask]:
     app = app_for(settings, document)
     yield app
     app.extensions["reelmap"].database.dispose()
+
+
+@pytest.fixture
+def closed_app(with_keys: Settings, document: dict) -> Iterator[APIFlask]:
+    """The application on the same database, asking for keys."""
+    app = app_for(with_keys, document)
+    yield app
+    app.extensions["reelmap"].database.dispose()
+
+
+@pytest.fixture
+def make_key(closed_app: APIFlask):
+    """Makes a key. Returns its text."""
+
+    def make_key(role: str, *, name: str = "", project: str = "default") -> str:
+        with closed_app.extensions["reelmap"].database.transaction() as connection:
+            project_id = keys.project_id_of(connection, project, make=True)
+            assert project_id
+            _, text = keys.add_key(connection, project_id, name or f"a {role}", Role(role))
+        return text
+
+    return make_key
+
+
+@pytest.fixture
+def closed_client(closed_app: APIFlask) -> FlaskClient:
+    """Somebody without a key."""
+    return closed_app.test_client()
+
+
+@pytest.fixture
+def with_key(closed_app: APIFlask, make_key):
+    """Makes a key and gives a client that shows it."""
+
+    def with_key(role: str, **named: str) -> FlaskClient:
+        client = closed_app.test_client()
+        client.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {make_key(role, **named)}"
+        return client
+
+    return with_key
 
 
 @pytest.fixture(scope="session")

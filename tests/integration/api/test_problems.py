@@ -71,6 +71,7 @@ def test_a_database_that_is_away_is_said_to_come_back(tmp_path):
             {
                 "REELMAP_DATABASE_URL": f"postgresql+psycopg2:///reelmap?host={tmp_path}",
                 "REELMAP_BLOBS_FOLDER": str(tmp_path),
+                "REELMAP_ACCESS": "open",
             }
         )
     )

@@ -17,4 +17,8 @@ def test_an_application_without_a_database_is_not_made(tmp_path):
 def test_a_wrong_own_model_is_told_at_the_start(tmp_path):
     own_models = {"mine": {"library": "keras", "weights": "x"}}
     with pytest.raises(BadParameter, match="keras"):
-        create_app(Settings(database_url="postgresql+psycopg2:///x", blobs_folder=tmp_path, own_models=own_models))
+        create_app(
+            Settings(
+                database_url="postgresql+psycopg2:///x", blobs_folder=tmp_path, own_models=own_models, access="open"
+            )
+        )
