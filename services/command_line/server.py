@@ -6,19 +6,29 @@ from pathlib import Path
 
 import click
 
+from shared.settings import ACCESS
+
+#: Where the data of `reelmap up` are when nobody says otherwise.
+DEFAULT_FOLDER = Path("~/.local/share/reelmap")
+
 
 @click.command()
 @click.option(
     "--folder",
     type=click.Path(file_okay=False, path_type=Path),
-    default=Path("~/.local/share/reelmap"),
+    default=DEFAULT_FOLDER,
     show_default=True,
     help="Where the data stay between runs.",
 )
-@click.option("--host", help="Address of the page; 0.0.0.0 lets others in.  [default: 127.0.0.1]")
+@click.option("--host", help="Address of the page; 0.0.0.0 lets others in who have a key.  [default: 127.0.0.1]")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port of the page; 0 takes a free one.  [default: 8000]")
-def up(folder: Path, host: str | None, port: int | None) -> None:
+@click.option(
+    "--access",
+    type=click.Choice(ACCESS),
+    help="Whether to ask for keys.  [default: open on this machine's own addresses, else keys]",
+)
+def up(folder: Path, host: str | None, port: int | None, access: str | None) -> None:
     """Start everything on this machine and stay until Ctrl-C; a later start goes on where this one ended."""
     from services.local.up import run
 
-    run(folder.expanduser(), host, port, say=click.echo)
+    run(folder.expanduser(), host, port, say=click.echo, access=access)

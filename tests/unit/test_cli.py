@@ -17,7 +17,7 @@ from shared.errors import ErrorKind, PermanentError
 from shared.settings import SettingError
 
 EVERY_COMMAND = (
-    "cancel cluster clusters delete embed jobs keyframes models retry search sources status submit up".split()  # noqa: SIM905
+    "cancel cluster clusters delete embed jobs keyframes keys models retry search sources status submit up".split()  # noqa: SIM905
 )
 
 
@@ -29,9 +29,9 @@ def test_every_command_explains_itself() -> None:
         assert len(result.output.splitlines()[2].strip()) > 20
 
 
-@pytest.mark.parametrize("name", sorted(set(EVERY_COMMAND) - {"up"}))
+@pytest.mark.parametrize("name", [*sorted(set(EVERY_COMMAND) - {"keys", "up"}), "keys add", "keys list", "keys revoke"])
 def test_every_command_but_the_server_has_json(name: str) -> None:
-    assert "--json" in CliRunner().invoke(commands, [name, "--help"]).output
+    assert "--json" in CliRunner().invoke(commands, [*name.split(), "--help"]).output
 
 
 @pytest.mark.parametrize(
