@@ -144,7 +144,13 @@ def parse(model: type[Model], data: Any) -> Model:
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        raise Invalid([(".".join(map(str, each["loc"])) or "body", each["msg"]) for each in error.errors()]) from None
+        raise Invalid(
+            [(".".join(map(str, each["loc"])) or "body", _own_words(each["msg"])) for each in error.errors()]
+        ) from None
+
+
+def _own_words(message: str) -> str:
+    return message.removeprefix("Value error, ")  # Pydantic's, before what our own checks say
 
 
 def _summary(errors: Sequence[FieldError]) -> str:
@@ -204,8 +210,11 @@ def require_json() -> None:
     APIFlask would parse anything as JSON; a form that another site's page sends must not pass for one.
     """
     view = current_app.view_functions.get(request.endpoint or "")
-    if getattr(view, "_spec", {}).get("content_type") == "application/json" and not request.is_json:
+    takes_json = getattr(view, "_spec", {}).get("content_type") == "application/json"
+    if takes_json and not request.is_json:
         raise UnsupportedMediaType(f"The body must be application/json, not {request.mimetype or 'of no stated kind'}.")
+    if takes_json and not isinstance(request.get_json(), dict):
+        invalid("body", "the body must be a JSON object")  # APIFlask would take null for an empty one
 
 
 def register(app: APIFlask) -> None:
@@ -226,7 +235,7 @@ def _from_refusal(error: Refusal) -> Response:
 def _from_validation(error: HTTPError) -> Response:
     # APIFlask: {location: {field: [messages]}}, with `_schema` for the whole.
     errors = [
-        (_field(location, field), message)
+        (_field(location, field), _own_words(message))
         for location, fields in error.detail.items()
         for field, messages in fields.items()
         for message in messages

@@ -185,7 +185,7 @@ class SearchPolling(Query):
 
 
 class UploadName(Query):
-    file_name: Annotated[Words, Field(max_length=1000)] = ""
+    file_name: Annotated[Words, Field(max_length=255)] = ""
 
 
 class IdempotencyHeaders(Query):

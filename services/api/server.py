@@ -48,6 +48,7 @@ class Server(BaseApplication):  # type: ignore[misc]
             "graceful_timeout": 30,
             "max_requests": 2000,  # a leak somewhere must not grow for ever
             "max_requests_jitter": 200,
+            "limit_request_line": 8190,  # a file's name of 255 characters is up to 3,060 in an address
             "forwarded_allow_ips": "",  # whose X-Forwarded-… headers hold is the application's decision
             "control_socket_disable": True,  # nobody here uses it, and it would lie in the home folder
             "preload_app": False,  # a connection must not cross a fork
