@@ -177,6 +177,8 @@ class Client:
     def _request(self, method: str, path: str, **arguments: Any) -> requests.Response:
         if not path.startswith(("http://", "https://")):
             path = self.server + (path if path.startswith(API + "/") else API + path)
+        if not (self._key.isascii() and self._key.isprintable()):
+            raise ApiError("The key in REELMAP_KEY holds characters that no key has; copy it again.")
         headers = dict(arguments.pop("headers", {}))
         if self._key and path.startswith(f"{self.server}/"):  # nobody else gets to see it
             headers["Authorization"] = f"Bearer {self._key}"
@@ -203,8 +205,6 @@ class Client:
             raise ApiError(f"{self.server} did not answer within {READ_TIMEOUT_S} s") from None
         except requests.exceptions.ConnectionError as error:
             raise ApiError(_no_connection(self.server, error)) from None
-        except requests.exceptions.InvalidHeader:
-            raise ApiError("The key in REELMAP_KEY holds characters that no key has; copy it again.") from None
 
     def _advice(self, status: int) -> str:
         """What a person can do about a missing key."""
