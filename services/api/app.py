@@ -90,9 +90,9 @@ def create_app(settings: Settings) -> APIFlask:
     app.before_request(problems.require_json)
     app.after_request(_finish)
     _register_blueprints(app)
-    # Between the server and everything that asks for the client's address, scheme or host.
-    n = settings.trusted_proxies
-    app.wsgi_app = ProxyFix(app.wsgi_app, x_for=n, x_proto=n, x_host=n)  # type: ignore[method-assign]
+    if n := settings.trusted_proxies:
+        # Between the server and everything that asks for the client's address, scheme or host.
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=n, x_proto=n, x_host=n)  # type: ignore[method-assign]
     return app
 
 

@@ -47,22 +47,22 @@ def _written(policy: dict[str, str]) -> str:
     return "; ".join(f"{name} {sources}" for name, sources in policy.items())
 
 
-_WRITTEN_POLICY, _WRITTEN_POLICY_OF_DOCS = _written(_POLICY), _written(_POLICY_OF_DOCS)
+_ALWAYS = list(_HEADERS.items())
+_HARDENED = [*_ALWAYS, ("Content-Security-Policy", _written(_POLICY))]
+_HARDENED_DOCS = [*_ALWAYS, ("Content-Security-Policy", _written(_POLICY_OF_DOCS))]
 
 
 def harden(response: Response) -> None:
-    """Add to an answer what it does not say itself."""
-    for name, value in _HEADERS.items():
-        response.headers.setdefault(name, value)
-    policy = _WRITTEN_POLICY_OF_DOCS if request.endpoint == "docs" else _WRITTEN_POLICY
-    response.headers.setdefault("Content-Security-Policy", policy)
+    """Add all of it to an answer. What may be kept, and how long, the answer has said already."""
+    response.headers.extend(_HARDENED_DOCS if request.endpoint == "docs" else _HARDENED)
     if request.is_secure:
-        response.headers.setdefault("Strict-Transport-Security", f"max-age={YEAR_S}")
-    if not response.cache_control.public and not response.cache_control.no_store:
+        response.headers["Strict-Transport-Security"] = f"max-age={YEAR_S}"
+    kept = response.cache_control
+    if not kept.public and not kept.no_store:
         # What one key may see is not for the next one behind the same cache.
-        response.cache_control.private = True
-        if response.cache_control.max_age is None:
-            response.cache_control.no_cache = True
+        kept.private = True
+        if kept.max_age is None:
+            kept.no_cache = True
 
 
 def forbid_storing(response: Response) -> None:
