@@ -6,6 +6,8 @@ here, so that a new view is closed until somebody opens it.
 
 from __future__ import annotations
 
+import logging
+
 from flask import g, redirect, request
 from werkzeug.wrappers import Response
 
@@ -16,6 +18,8 @@ from services.api.origins import SAFE_METHODS
 from services.api.problems import Forbidden, Unauthorized
 from shared.keys import Key, Role
 from shared.settings import SettingError, Settings
+
+logger = logging.getLogger(__name__)
 
 #: Endpoints for everybody: nothing of a project is behind them.
 PUBLIC = frozenset(
@@ -80,6 +84,7 @@ def admit() -> Response | None:
 
 def wrong_key() -> Unauthorized:
     """What a key that is wrong or revoked is answered. Raises `TooMany` when there were too many from its address."""
+    logger.warning("a wrong key from %s", request.remote_addr, extra={"event": "wrong_key"})
     service().rates.count_wrong_key(request.remote_addr or "")
     return Unauthorized("This key is not known here, or it was revoked. Ask whoever runs this Reelmap for a key.")
 

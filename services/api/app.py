@@ -122,6 +122,7 @@ def _finish(response: Response) -> Response:
             "event": "request",
             "request_id": problems.request_id(),
             "duration_s": round(time.monotonic() - g.get("started", time.monotonic()), 4),
+            **context.caller_fields(),
         },
     )
     return response

@@ -69,6 +69,12 @@ def caller() -> Caller:
     return found
 
 
+def caller_fields() -> dict[str, str]:
+    """What a log line says of who asked: the key by its id; nothing where there is none."""
+    found: Caller | None = g.get("caller")
+    return {"key_id": found.key_id} if found and found.key_id else {}
+
+
 def current_project_id() -> str:
     """The project that this request may see."""
     return caller().project_id

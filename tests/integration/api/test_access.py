@@ -167,6 +167,8 @@ def test_no_key_and_no_part_of_one_is_in_logs_or_errors(closed_app, with_key, ma
     formatter = LineFormatter("api")
     written = [formatter.format(record) for record in caplog.records]
     assert any("POST /sign-in" in line for line in written)
+    assert any("a wrong key from 127.0.0.1" in line for line in written)
+    assert any("GET /api/v1/jobs 200" in line and "key_id=" in line for line in written)
     told = [*written, *cookies, *(answer.text for answer in answers), *(answer.location or "" for answer in answers)]
     for each in told:
         assert secret[:16] not in each
