@@ -37,8 +37,11 @@ _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "same-origin",
-    "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
+}
+#: What means something only for a page.
+_HEADERS_OF_PAGES = {
+    "Cross-Origin-Opener-Policy": "same-origin",
     "Permissions-Policy": ", ".join(f"{feature}=()" for feature in _UNUSED_FEATURES),
 }
 
@@ -47,22 +50,34 @@ def _written(policy: dict[str, str]) -> str:
     return "; ".join(f"{name} {sources}" for name, sources in policy.items())
 
 
-_ALWAYS = list(_HEADERS.items())
-_HARDENED = [*_ALWAYS, ("Content-Security-Policy", _written(_POLICY))]
-_HARDENED_DOCS = [*_ALWAYS, ("Content-Security-Policy", _written(_POLICY_OF_DOCS))]
+_HARDENED = [*_HEADERS.items(), ("Content-Security-Policy", _written(_POLICY))]
+_HARDENED_PAGE = [*_HARDENED, *_HEADERS_OF_PAGES.items()]
+_HARDENED_DOCS = [
+    *_HEADERS.items(),
+    *_HEADERS_OF_PAGES.items(),
+    ("Content-Security-Policy", _written(_POLICY_OF_DOCS)),
+]
 
 
 def harden(response: Response) -> None:
     """Add all of it to an answer. What may be kept, and how long, the answer has said already."""
-    response.headers.extend(_HARDENED_DOCS if request.endpoint == "docs" else _HARDENED)
+    if request.endpoint == "docs":
+        response.headers.extend(_HARDENED_DOCS)
+    else:
+        response.headers.extend(_HARDENED_PAGE if response.mimetype == "text/html" else _HARDENED)
     if request.is_secure:
         response.headers["Strict-Transport-Security"] = f"max-age={YEAR_S}"
+    _keep_from_others(response)
+
+
+def _keep_from_others(response: Response) -> None:
+    """What one key may see is not for the next one behind the same cache."""
+    if "Cache-Control" not in response.headers:
+        response.headers["Cache-Control"] = "private, no-cache"
+        return
     kept = response.cache_control
     if not kept.public and not kept.no_store:
-        # What one key may see is not for the next one behind the same cache.
         kept.private = True
-        if kept.max_age is None:
-            kept.no_cache = True
 
 
 def forbid_storing(response: Response) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from functools import lru_cache
 
 _PORT = re.compile(r":[0-9]*\Z")
 
 
+@lru_cache(maxsize=256)
 def is_loopback(host: str) -> bool:
     """Whether a host, without a port, is this machine by its name or address: nothing is looked up."""
     host = host.lower().removesuffix(".").strip("[]")
