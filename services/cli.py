@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from services.command_line import backup, doctor, found, jobs, server, stages
+from services.command_line import backup, doctor, found, jobs, keys, server, stages
 from services.command_line.failures import told_to_people
 
 
@@ -47,6 +47,7 @@ for command in (
     jobs.retry,
     jobs.delete,
     found.models,
+    keys.keys,
     stages.keyframes,
     stages.embed,
     stages.cluster,

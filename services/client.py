@@ -41,11 +41,12 @@ class ApiError(Exception):
 class Client:
     """Talks to the Reelmap at `server`; not for use from several threads.
 
-    Every method raises `ApiError`.
+    key: what to show where keys are asked for. Every method raises `ApiError`.
     """
 
-    def __init__(self, server: str = DEFAULT_SERVER) -> None:
+    def __init__(self, server: str = DEFAULT_SERVER, key: str = "") -> None:
         self.server = server.rstrip("/")
+        self._key = key
         self._session = requests.Session()
         # A proxy that the environment names for the web at large cannot reach a server on this machine.
         self._session.trust_env = False
@@ -176,8 +177,26 @@ class Client:
     def _request(self, method: str, path: str, **arguments: Any) -> requests.Response:
         if not path.startswith(("http://", "https://")):
             path = self.server + (path if path.startswith(API + "/") else API + path)
+        if not (self._key.isascii() and self._key.isprintable()):
+            raise ApiError("The key in REELMAP_KEY holds characters that no key has; copy it again.")
+        headers = dict(arguments.pop("headers", {}))
+        if self._key and path.startswith(f"{self.server}/"):  # nobody else gets to see it
+            headers["Authorization"] = f"Bearer {self._key}"
+        give_up_at = time.monotonic() + PATIENCE_S
+        while True:
+            if isinstance(body := arguments.get("data"), _Counted):
+                body.rewind()
+            response = self._send(method, path, headers=headers, **arguments)
+            if response.status_code != requests.codes.too_many_requests or time.monotonic() > give_up_at:
+                break
+            time.sleep(_retry_after_s(response))
+        if not response.ok:
+            raise ApiError(_problem(response) + self._advice(response.status_code), response.status_code)
+        return response
+
+    def _send(self, method: str, path: str, **arguments: Any) -> requests.Response:
         try:
-            response = self._session.request(method, path, timeout=(CONNECT_TIMEOUT_S, READ_TIMEOUT_S), **arguments)
+            return self._session.request(method, path, timeout=(CONNECT_TIMEOUT_S, READ_TIMEOUT_S), **arguments)
         except requests.exceptions.InvalidURL:
             raise ApiError(
                 f"{self.server} is not the address of a server; http://127.0.0.1:8000 would be one"
@@ -186,9 +205,14 @@ class Client:
             raise ApiError(f"{self.server} did not answer within {READ_TIMEOUT_S} s") from None
         except requests.exceptions.ConnectionError as error:
             raise ApiError(_no_connection(self.server, error)) from None
-        if not response.ok:
-            raise ApiError(_problem(response), response.status_code)
-        return response
+
+    def _advice(self, status: int) -> str:
+        """What a person can do about a missing key."""
+        if status != requests.codes.unauthorized:
+            return ""
+        if self._key:
+            return "\n  It is the key in REELMAP_KEY."
+        return "\n  Set REELMAP_KEY to a key of yours; `reelmap keys add`, on the server's machine, makes one."
 
     def _pages(self, path: str, name: str, limit: int | None = None, **filters: Any) -> Iterator[Json]:
         """The items of a list, page after page."""
@@ -225,15 +249,25 @@ class _Counted:
         self._file = file
         self._size_bytes = size_bytes
         self._on_bytes = on_bytes
+        self._read_bytes = 0
 
     def __len__(self) -> int:
         return self._size_bytes
 
+    def rewind(self) -> None:
+        """Begin anew, taking back what was counted."""
+        self._file.seek(0)
+        self._count(-self._read_bytes)
+
     def read(self, size_bytes: int = -1) -> bytes:
         chunk = self._file.read(size_bytes)
-        if self._on_bytes is not None:
-            self._on_bytes(len(chunk))
+        self._count(len(chunk))
         return chunk
+
+    def _count(self, size_bytes: int) -> None:
+        self._read_bytes += size_bytes
+        if self._on_bytes is not None and size_bytes:
+            self._on_bytes(size_bytes)
 
 
 def _object(response: requests.Response) -> Json:
@@ -259,6 +293,12 @@ def _problem(response: requests.Response) -> str:
     except (ValueError, KeyError, TypeError, AttributeError):
         return f"{response.url} answered {response.status_code} {response.reason}"
     return "\n  ".join([sentence, *(error for error in errors if error not in sentence)])
+
+
+def _retry_after_s(response: requests.Response) -> float:
+    """How long the server asked to wait."""
+    given = response.headers.get("Retry-After", "")
+    return float(given) if given.isascii() and given.isdigit() else POLL_INTERVAL_S
 
 
 def _no_connection(server: str, error: Exception) -> str:

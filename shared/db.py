@@ -30,14 +30,24 @@ class Database:
     """One database, for one process and the processes that it forks.
 
     url: `postgresql+psycopg2://…`; pool_size: connections kept (the API keeps more than a worker);
-    application_name: what `pg_stat_activity` shows.
+    application_name: what `pg_stat_activity` shows. patience_s: how long to wait for a free connection, for a new
+    one, and for a network that says nothing; when left out, as long as background work can.
     """
 
-    def __init__(self, url: str, *, pool_size: int = 1, max_overflow: int = 1, application_name: str = "") -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        pool_size: int = 1,
+        max_overflow: int = 1,
+        application_name: str = "",
+        patience_s: int | None = None,
+    ) -> None:
         self.url = url
         self._pool_size = pool_size
         self._max_overflow = max_overflow
         self._application_name = application_name or "reelmap"
+        self._patience_s = patience_s
         self._engines: dict[int, Engine] = {}
 
     @property
@@ -57,15 +67,15 @@ class Database:
             self.url,
             pool_size=self._pool_size,
             max_overflow=self._max_overflow,
-            pool_timeout=30,
+            pool_timeout=self._patience_s or 30,
             pool_pre_ping=True,
             pool_recycle=1800,
             connect_args={
-                "connect_timeout": 5,
+                "connect_timeout": self._patience_s or 5,
                 "keepalives_idle": 30,
                 "keepalives_interval": 10,
                 "keepalives_count": 3,
-                "tcp_user_timeout": 20000,
+                "tcp_user_timeout": 1000 * (self._patience_s or 20),
                 "application_name": self._application_name,
                 "options": options,
             },

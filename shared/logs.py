@@ -26,7 +26,9 @@ class LineFormatter(logging.Formatter):
         line = f"{self.formatTime(record)} {record.levelname} {self.service}: {record.getMessage()}"
         if extra:
             line += " " + extra
-        line = line.replace("\n", "\\n")
+        if not line.isprintable():
+            # What others chose, such as a path, must neither begin a line of its own nor steer a terminal.
+            line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
         if record.exc_info:
             line += "\n" + self.formatException(record.exc_info)
         return line

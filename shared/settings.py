@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,10 @@ PREFIX = "REELMAP_"
 #: Read by the tests and by the installation, never by a process.
 NOT_SETTINGS = frozenset({"REELMAP_DATA_DIR"})
 MEBIBYTE = 1024 * 1024
+#: Who may ask the API.
+ACCESS = ("keys", "open")
+#: A shorter secret could be guessed from one cookie.
+MIN_COOKIE_SECRET = 32
 
 
 class SettingError(ValueError):
@@ -72,6 +76,15 @@ class Settings:
     query_wait_s: float = 10
 
     alive_file: Path | None = None  # touched while the process lives; none is written when unset
+    # Access, see docs/access.md
+    access: str = "keys"  # keys: who asks shows a key; open: nobody does, and only this machine is answered
+    cookie_secret: str = field(default="", repr=False)  # what sign-ins are signed with; the same for every API process
+    session_s: float = 12 * 3600  # how long a sign-in lasts
+    requests_per_minute: int = 1200  # of one key; 0: as many as it likes
+    wrong_keys_per_minute: int = 20  # from one address; 0: as many as it likes
+    trusted_proxies: int = 0  # proxies in front of the API whose X-Forwarded-... headers are believed
+    key: str = field(default="", repr=False)  # what the command line shows to the API
+
     log_level: str = "INFO"
     failpoints_folder: Path | None = None  # for tests of faults only, see shared/failpoints.py
 
@@ -100,8 +113,8 @@ class Settings:
     def to_environ(self) -> dict[str, str]:
         """The environment variables that make another process read these settings."""
         environ = {}
-        for field in fields(self):
-            value = getattr(self, field.name)
+        for each in fields(self):
+            value = getattr(self, each.name)
             # Defaults too: the other process may have been handed variables of ours that say otherwise.
             if value is None:
                 continue
@@ -109,7 +122,7 @@ class Settings:
                 value = "yes" if value else "no"
             elif isinstance(value, Mapping):
                 value = json.dumps(dict(value))
-            environ[PREFIX + field.name.upper()] = str(value)
+            environ[PREFIX + each.name.upper()] = str(value)
         return environ
 
 
@@ -150,16 +163,16 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     """
     environ = os.environ if environ is None else environ
     values: dict[str, Any] = {"own_models": {}}
-    by_variable = {PREFIX + field.name.upper(): field for field in fields(Settings)}
+    by_variable = {PREFIX + each.name.upper(): each for each in fields(Settings)}
     for variable, text in environ.items():
         if not variable.startswith(PREFIX) or variable in NOT_SETTINGS:
             continue
-        field = by_variable.get(variable)
-        if field is None:
+        known = by_variable.get(variable)
+        if known is None:
             raise SettingError(f"{variable} is not a setting of Reelmap; known are: {', '.join(sorted(by_variable))}")
-        read, expected = _READERS[str(field.type)]
+        read, expected = _READERS[str(known.type)]
         try:
-            values[field.name] = read(text)
+            values[known.name] = read(text)
         except (ValueError, KeyError):
             raise SettingError(f"{variable} is {text!r}; expected {expected}") from None
     return _checked(Settings(**values))
@@ -180,5 +193,12 @@ def _checked(settings: Settings) -> Settings:
         raise SettingError(
             f"{PREFIX}HEARTBEAT_S is {settings.heartbeat_s:g}; it must be below half of "
             f"{PREFIX}LEASE_S ({settings.lease_s:g}), or one missed renewal loses a running task"
+        )
+    if settings.access not in ACCESS:
+        raise SettingError(f"{PREFIX}ACCESS is {settings.access!r}; expected {' or '.join(ACCESS)}")
+    if 0 < len(settings.cookie_secret) < MIN_COOKIE_SECRET:
+        raise SettingError(
+            f"{PREFIX}COOKIE_SECRET is too short; take at least {MIN_COOKIE_SECRET} random characters, "
+            "for example those of `openssl rand -hex 32`"
         )
     return settings

@@ -250,6 +250,23 @@ uploads = Table(
     _created_at(),
 )
 
+api_keys = Table(
+    "api_keys",
+    metadata,
+    _id(),
+    _ref("project_id", "projects.id"),
+    Column("name", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("prefix", Text, nullable=False, unique=True),  # the part of the key that may be shown
+    Column("sha256", Text, nullable=False),  # of the part that may not
+    _created_at(),
+    Column("last_used_at", DateTime(timezone=True)),  # to the minute
+    Column("revoked_at", DateTime(timezone=True)),
+    CheckConstraint("role IN ('reader', 'writer', 'admin')", name="role"),
+    Index("uq_api_keys_name", "project_id", "name", unique=True, postgresql_where=text("revoked_at IS NULL")),
+    Index("ix_api_keys_page", "project_id", text("created_at DESC"), text("id DESC")),
+)
+
 idempotency_keys = Table(
     "idempotency_keys",
     metadata,

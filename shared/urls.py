@@ -70,6 +70,8 @@ def parse_source_url(text: str) -> SourceUrl:
     # Parsers disagree about these (`http://good.example\@10.0.0.1/`), and nobody needs them.
     if "\\" in text or any(ord(c) < 32 or ord(c) == 127 for c in text):
         raise _refused(text, "it holds a backslash or a control character")
+    if any("\ud800" <= c <= "\udfff" for c in text):
+        raise _refused(text, "it holds half of a surrogate pair, which is no character")
     try:
         parts = urlsplit(text)
         port = parts.port
@@ -123,6 +125,7 @@ def _normal_host(text: str, hostname: str) -> str:
 
 def _refused(text: str, reason: str) -> PermanentError:
     shown = re.sub(r"//[^/?#]*@", "//…@", text)  # a password must not end up in a log
+    shown = shown.encode(errors="replace").decode()
     if len(shown) > 200:
         shown = shown[:200] + "…"
     return PermanentError(ErrorKind.UNSUPPORTED_URL, f"“{shown}” cannot be used as a video's address: {reason}.")

@@ -8,10 +8,13 @@ from types import TracebackType
 
 from apiflask import APIFlask
 from flask import Response, g, request
+from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.routing import BaseConverter, UUIDConverter
 
-from services.api import context, openapi, paths, problems
+from services.api import access, context, headers, openapi, origins, paths, problems
 from services.api.context import Service
+from services.api.key_checks import KeyChecks
+from services.api.rates import Rates
 from shared import catalog, failpoints
 from shared.blobs import FolderBlobs
 from shared.db import Database
@@ -23,12 +26,9 @@ logger = logging.getLogger(__name__)
 MAX_BODY_BYTES = 8 * MEBIBYTE
 #: Connections that a process keeps, and opens at most: one for each thread, see `server`.
 POOL_SIZE, MAX_OVERFLOW = 4, 16
-
-SECURITY_HEADERS = {
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Referrer-Policy": "same-origin",
-}
+#: How long a request waits for a database that does not answer, in each step: a free connection, a new one, an answer
+#: of the network. A browser gets its page that says so within seconds.
+DATABASE_PATIENCE_S = 3
 
 
 class _Id(UUIDConverter):
@@ -61,6 +61,7 @@ def create_app(settings: Settings) -> APIFlask:
     settings.require("database_url", "blobs_folder")
     assert settings.blobs_folder
     failpoints.arm(settings.failpoints_folder)
+    access.check_settings(settings)
     catalog.models(settings.own_models)  # a wrong one is told at the start, not in every request
     app = Api(
         __name__,
@@ -74,24 +75,34 @@ def create_app(settings: Settings) -> APIFlask:
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.url_map.converters["id"] = _Id
     database = Database(
-        settings.database_url, pool_size=POOL_SIZE, max_overflow=MAX_OVERFLOW, application_name="reelmap api"
+        settings.database_url,
+        pool_size=POOL_SIZE,
+        max_overflow=MAX_OVERFLOW,
+        application_name="reelmap api",
+        patience_s=DATABASE_PATIENCE_S,
     )
-    context.attach(app, Service(settings, database, FolderBlobs(settings.blobs_folder)))
+    rates = Rates(settings.requests_per_minute, settings.wrong_keys_per_minute)
+    context.attach(app, Service(settings, database, FolderBlobs(settings.blobs_folder), KeyChecks(database), rates))
     problems.register(app)
     openapi.register(app)
     app.before_request(_start)
+    app.before_request(origins.refuse_foreign)
+    app.before_request(access.admit)
     app.before_request(problems.require_json)
     app.after_request(_finish)
     _register_blueprints(app)
+    if n := settings.trusted_proxies:
+        # Between the server and everything that asks for the client's address, scheme or host.
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=n, x_proto=n, x_host=n)  # type: ignore[method-assign]
     return app
 
 
 def _register_blueprints(app: APIFlask) -> None:
     from services.api.blueprints import catalog as catalog_views
-    from services.api.blueprints import clusterings, health, jobs, key_frames, search, uploads
+    from services.api.blueprints import clusterings, health, jobs, key_frames, keys, search, uploads
     from services.api.pages import register as pages
 
-    for module in (health, jobs, clusterings, key_frames, search, uploads, catalog_views):
+    for module in (health, jobs, clusterings, key_frames, search, uploads, catalog_views, keys):
         app.register_blueprint(module.blueprint)
     pages.register(app)
 
@@ -101,8 +112,7 @@ def _start() -> None:
 
 
 def _finish(response: Response) -> Response:
-    for name, value in SECURITY_HEADERS.items():
-        response.headers.setdefault(name, value)
+    headers.harden(response)
     response.headers["X-Request-ID"] = problems.request_id()
     logger.info(
         "%s %s %d",
@@ -113,6 +123,7 @@ def _finish(response: Response) -> Response:
             "event": "request",
             "request_id": problems.request_id(),
             "duration_s": round(time.monotonic() - g.get("started", time.monotonic()), 4),
+            **context.caller_fields(),
         },
     )
     return response

@@ -6,11 +6,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from flask import Flask, current_app
+from flask import Flask, current_app, g
 from sqlalchemy import Connection
 
+from services.api.key_checks import KeyChecks
+from services.api.rates import Rates
 from shared.blobs import BlobStore
 from shared.db import Database
+from shared.keys import Role
 from shared.settings import Settings
 from shared.tables import DEFAULT_PROJECT_ID
 
@@ -24,6 +27,22 @@ class Service:
     settings: Settings
     database: Database
     blobs: BlobStore
+    keys: KeyChecks
+    rates: Rates
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who asks. key_id, name: None when nobody has to show a key."""
+
+    project_id: str
+    role: Role
+    key_id: str | None = None
+    name: str | None = None
+
+
+#: Whoever asks when no key is needed. Keys are made by those who have one, or on the command line.
+ANYBODY = Caller(DEFAULT_PROJECT_ID, Role.WRITER)
 
 
 def attach(app: Flask, service: Service) -> None:
@@ -44,6 +63,18 @@ def transaction() -> Iterator[Connection]:
         yield connection
 
 
+def caller() -> Caller:
+    """Who asks; only for addresses that are not for everybody, see `access`."""
+    found: Caller = g.caller
+    return found
+
+
+def caller_fields() -> dict[str, str]:
+    """What a log line says of who asked: the key by its id; nothing where there is none."""
+    found: Caller | None = g.get("caller")
+    return {"key_id": found.key_id} if found and found.key_id else {}
+
+
 def current_project_id() -> str:
     """The project that this request may see."""
-    return DEFAULT_PROJECT_ID
+    return caller().project_id

@@ -65,6 +65,17 @@ _BODIES: Mapping[tuple[str, str], Mapping[str, Any]] = {
     },
 }
 
+#: Health is for everybody, so it never asks for a key nor counts requests.
+_FOR_EVERYBODY = frozenset({"/livez", "/readyz"})
+_BEARER = {
+    "type": "http",
+    "scheme": "bearer",
+    "description": (
+        "A key that `reelmap keys add` made. Readers look and search, writers also submit, change and delete, admins "
+        "also make keys. A Reelmap that is open to its own machine only (REELMAP_ACCESS=open) asks for none."
+    ),
+}
+
 _LOCATION = {"Location": {"description": "where to look", "schema": {"type": "string"}}}
 _RETRY_AFTER = {"Retry-After": {"description": "seconds", "schema": {"type": "integer"}}}
 _ETAG = {"ETag": {"schema": {"type": "string"}}}
@@ -100,6 +111,8 @@ def complete(document: dict[str, Any]) -> dict[str, Any]:
         schema = model.model_json_schema(ref_template=_SCHEMAS + "/{model}")
         schemas |= _plain({**schema.pop("$defs", {}), model.__name__: schema})
     _describe_settings(schemas)
+    document["components"]["securitySchemes"] = {"key": _BEARER}
+    document["security"] = [{"key": []}]
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
             _complete_operation(path, method, operation)
@@ -161,7 +174,11 @@ def _describe_settings(schemas: dict[str, Any]) -> None:
 def _complete_operation(path: str, method: str, operation: dict[str, Any]) -> None:
     if (path, method) in _BODIES:
         operation["requestBody"] = {"content": dict(_BODIES[path, method])}
-    errors = {500, 503}
+    errors = {403, 500, 503}
+    if path in _FOR_EVERYBODY:
+        operation["security"] = []
+    else:
+        errors |= {401, 429}
     for parameter in operation["parameters"]:
         if parameter["in"] == "path":
             parameter |= {"required": True, "schema": _ID}
@@ -195,6 +212,8 @@ def _problem(status: int) -> dict[str, Any]:
         "description": problems.TYPES[status][1],
         "content": {problems.MEDIA_TYPE: {"schema": {"$ref": f"{_SCHEMAS}/Problem"}}},
     }
-    if status == 503:
+    if status in (429, 503):
         response["headers"] = dict(_RETRY_AFTER)
+    if status == 401:
+        response["headers"] = {"WWW-Authenticate": {"schema": {"type": "string"}}}
     return response

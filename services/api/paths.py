@@ -64,6 +64,11 @@ def key_frame_small_image(key_frame_id: str) -> str:
     return f"{key_frame_image(key_frame_id)}?size=small"
 
 
+def sign_in_page(next_page: str | None = None) -> str:
+    """next_page: where to go on, when that is not the first page."""
+    return "/sign-in" if next_page in (None, "/") else f"/sign-in?{urlencode({'next': next_page}, safe='/')}"
+
+
 def search(query_id: str, job_ids: Sequence[str] | None, limit: int) -> str:
     given = {"jobs": ",".join(job_ids)} if job_ids else {}
     return f"{API}/searches/{query_id}?{urlencode({**given, 'limit': limit}, safe=',')}"

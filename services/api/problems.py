@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NoReturn, TypeVar
 
 from apiflask import APIFlask, HTTPError
@@ -24,10 +25,14 @@ MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_S = 5
 #: A body of 10,000 mistakes helps nobody.
 MAX_ERRORS = 100
+#: Nor does a sentence that repeats a value of megabytes.
+MAX_SENTENCE = 1000
 
 #: Status -> (end of the type's URN, title). What is not here answers with HTTP's own phrase and `about:blank`.
 TYPES: dict[int, tuple[str, str]] = {
     400: ("bad-request", "The request cannot be read"),
+    401: ("unauthorized", "A key is needed"),
+    403: ("forbidden", "This is not allowed"),
     404: ("not-found", "There is nothing here"),
     405: ("method-not-allowed", "The resource does not do this"),
     409: ("conflict", "The resource is in a state that does not allow this"),
@@ -59,6 +64,7 @@ class Refusal(Exception):
     """What was asked for is not done. `detail` is a sentence for a person; `errors` name the fields."""
 
     status = 500
+    headers: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self, detail: str, errors: Sequence[FieldError] = ()) -> None:
         super().__init__(detail)
@@ -73,6 +79,19 @@ class Malformed(Refusal):
 
     def __init__(self, detail: str) -> None:
         super().__init__(detail, [("body", detail)])
+
+
+class Unauthorized(Refusal):
+    """Nobody may do this without a key, or not with this one."""
+
+    status = 401
+    headers = MappingProxyType({"WWW-Authenticate": 'Bearer realm="Reelmap"'})
+
+
+class Forbidden(Refusal):
+    """Who asks may not do this."""
+
+    status = 403
 
 
 class NotFound(Refusal):
@@ -96,6 +115,16 @@ class TooLarge(Refusal):
     status = 413
 
 
+class TooMany(Refusal):
+    """Asked too often."""
+
+    status = 429
+
+    def __init__(self, detail: str, retry_after_s: int) -> None:
+        super().__init__(detail)
+        self.headers = {"Retry-After": str(retry_after_s)}
+
+
 class Invalid(Refusal):
     """Some values cannot be used."""
 
@@ -115,7 +144,13 @@ def parse(model: type[Model], data: Any) -> Model:
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        raise Invalid([(".".join(map(str, each["loc"])) or "body", each["msg"]) for each in error.errors()]) from None
+        raise Invalid(
+            [(".".join(map(str, each["loc"])) or "body", _own_words(each["msg"])) for each in error.errors()]
+        ) from None
+
+
+def _own_words(message: str) -> str:
+    return message.removeprefix("Value error, ")  # Pydantic's, before what our own checks say
 
 
 def _summary(errors: Sequence[FieldError]) -> str:
@@ -136,8 +171,8 @@ def problem(
         "type": f"urn:reelmap:problem:{slug}" if slug else "about:blank",
         "title": title or HTTPException(detail).name,
         "status": status,
-        "detail": detail,
-        "errors": [{"field": field, "message": message} for field, message in errors[:MAX_ERRORS]],
+        "detail": _short(detail),
+        "errors": [{"field": _short(field), "message": _short(message)} for field, message in errors[:MAX_ERRORS]],
         "request_id": request_id(),
     }
     response = make_response(body, status)
@@ -146,6 +181,10 @@ def problem(
     if status == 503:
         response.headers["Retry-After"] = str(RETRY_AFTER_S)
     return response
+
+
+def _short(sentence: str) -> str:
+    return sentence if len(sentence) <= MAX_SENTENCE else sentence[:MAX_SENTENCE] + "…"
 
 
 def request_id() -> str:
@@ -171,8 +210,11 @@ def require_json() -> None:
     APIFlask would parse anything as JSON; a form that another site's page sends must not pass for one.
     """
     view = current_app.view_functions.get(request.endpoint or "")
-    if getattr(view, "_spec", {}).get("content_type") == "application/json" and not request.is_json:
+    takes_json = getattr(view, "_spec", {}).get("content_type") == "application/json"
+    if takes_json and not request.is_json:
         raise UnsupportedMediaType(f"The body must be application/json, not {request.mimetype or 'of no stated kind'}.")
+    if takes_json and not isinstance(request.get_json(), dict):
+        invalid("body", "the body must be a JSON object")  # APIFlask would take null for an empty one
 
 
 def register(app: APIFlask) -> None:
@@ -187,13 +229,13 @@ def register(app: APIFlask) -> None:
 
 
 def _from_refusal(error: Refusal) -> Response:
-    return problem(error.status, error.detail, error.errors)
+    return problem(error.status, error.detail, error.errors, error.headers)
 
 
 def _from_validation(error: HTTPError) -> Response:
     # APIFlask: {location: {field: [messages]}}, with `_schema` for the whole.
     errors = [
-        (_field(location, field), message)
+        (_field(location, field), _own_words(message))
         for location, fields in error.detail.items()
         for field, messages in fields.items()
         for message in messages

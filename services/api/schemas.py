@@ -11,11 +11,13 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from services.api.cursors import DEFAULT_LIMIT, MAX_LIMIT
+from shared.keys import MAX_NAME, Role
 from shared.tasks import JobState, TaskState
 
 #: At most so many URLs in one call; more by `POST /jobs/{id}/sources`.
 MAX_URLS = 10_000
 MAX_JOBS_OF_A_SEARCH = 100
+MAX_MODEL_NAME = 200
 
 
 def _utc(moment: datetime) -> datetime:
@@ -28,6 +30,12 @@ def _storable(text: str) -> str:
     return text
 
 
+def _printable(text: str) -> str:
+    if not text.isprintable() or not text.strip():
+        raise ValueError("it is empty, or holds a character that cannot be shown")
+    return text.strip()
+
+
 def _split(value: Any) -> Any:
     return [part for part in value.split(",") if part] if isinstance(value, str) else value
 
@@ -38,6 +46,7 @@ Id = Annotated[
     Field(pattern=r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$", json_schema_extra={"format": "uuid"}),
 ]
 Words = Annotated[str, AfterValidator(_storable)]
+ModelName = Annotated[Words, Field(max_length=MAX_MODEL_NAME)]
 
 
 class Request(BaseModel):
@@ -80,7 +89,7 @@ class ClusteringSettings(Settings):
 
 
 Videos = Annotated[list[str], Field(min_length=1, json_schema_extra={"maxItems": MAX_URLS})]
-ModelNames = Annotated[list[Words], Field(min_length=1, max_length=100)]
+ModelNames = Annotated[list[ModelName], Field(min_length=1, max_length=100)]
 
 
 class JobRequest(Request):
@@ -108,7 +117,7 @@ class ModelsRequest(Request):
 class ClusteringRequest(ClusteringSettings):
     """Another clustering of a job. `model` may be left out when the job has one."""
 
-    model: str | None = None
+    model: ModelName | None = None
 
 
 Limit = Annotated[int, Field(ge=1, le=MAX_LIMIT)]
@@ -126,7 +135,7 @@ class SearchRequest(Request):
     key_frame_id: Id | None = None
     query_id: Id | None = None
     jobs: JobIds | None = None
-    model: Words | None = None
+    model: ModelName | None = None
     limit: Limit = DEFAULT_LIMIT
 
 
@@ -134,8 +143,15 @@ class PictureSearchRequest(Request):
     """The fields beside the picture of a form."""
 
     jobs: JobIdsAsText = None
-    model: Words | None = None
+    model: ModelName | None = None
     limit: Limit = DEFAULT_LIMIT
+
+
+class KeyRequest(Request):
+    """A new key of the project of the key that asks for it."""
+
+    name: Annotated[str, AfterValidator(_printable), Field(min_length=1, max_length=MAX_NAME)]
+    role: Role
 
 
 class Paging(Query):
@@ -169,7 +185,7 @@ class SearchPolling(Query):
 
 
 class UploadName(Query):
-    file_name: Annotated[Words, Field(max_length=1000)] = ""
+    file_name: Annotated[Words, Field(max_length=255)] = ""
 
 
 class IdempotencyHeaders(Query):
@@ -459,6 +475,30 @@ class Upload(Answer):
     size_bytes: int
     sha256: str
     file_name: str
+
+
+class Key(Answer):
+    """A key without its secret. `last_used_at` is true to the minute."""
+
+    id: Id
+    name: str
+    role: Role
+    prefix: str
+    project: str
+    created_at: Time
+    last_used_at: Time | None
+    revoked_at: Time | None
+
+
+class NewKey(Key):
+    """A key that was just made. `key` is its text, which is shown this once."""
+
+    key: str
+
+
+class KeyList(Answer):
+    keys: list[Key]
+    next_cursor: str | None
 
 
 class Health(Answer):

@@ -9,9 +9,12 @@ from typing import Any
 from gunicorn.app.base import BaseApplication  # type: ignore[import-untyped]
 from gunicorn.glogging import Logger  # type: ignore[import-untyped]
 
+from services.api.access import check_settings
 from services.api.app import create_app
 from shared.logs import configure_logging
+from shared.runner import sweep_work_folder
 from shared.settings import Settings, load_settings
+from shared.start import explained
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +49,8 @@ class Server(BaseApplication):  # type: ignore[misc]
             "graceful_timeout": 30,
             "max_requests": 2000,  # a leak somewhere must not grow for ever
             "max_requests_jitter": 200,
+            "limit_request_line": 8190,  # a file's name of 255 characters is up to 3,060 in an address
+            "forwarded_allow_ips": "",  # whose X-Forwarded-… headers hold is the application's decision
             "control_socket_disable": True,  # nobody here uses it, and it would lie in the home folder
             "preload_app": False,  # a connection must not cross a fork
             # The sign of life is a file's time; on a busy disk, writing it could take longer than the timeout.
@@ -60,11 +65,15 @@ class Server(BaseApplication):  # type: ignore[misc]
         return create_app(self.settings)
 
 
+@explained()
 def main() -> None:
     """Serve until the process is asked to stop."""
     settings = load_settings()
-    settings.require("database_url", "blobs_folder")
     configure_logging("api", settings.log_level)
+    settings.require("database_url", "blobs_folder")
+    check_settings(settings)
+    if settings.work_folder:
+        sweep_work_folder(settings.work_folder)  # uploads that were on their way when a process was killed
     logger.info("answering on http://%s:%d", settings.api_host, settings.api_port, extra={"event": "server_started"})
     Server(settings).run()
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from services.client import ApiError, Client, Json
-from services.command_line.options import json_option, server_option
+from services.command_line.options import connect, json_option, server_option
 from services.command_line.output import clock, percent, print_json, remarks, results, show, table
 
 NOT_FOUND = 404
@@ -22,7 +22,7 @@ NOT_FOUND = 404
 @json_option
 def clusters(found_in: str, model: str | None, limit: int | None, server: str, as_json: bool) -> None:
     """Show the clusters of a clustering, or of each model's newest clustering of a job."""
-    client = Client(server)
+    client = connect(server)
     chosen = [one for one in _clusterings(client, found_in) if model in (None, one["model"])]
     if not chosen:
         raise ApiError(f"{found_in} has no clustering{f' of {model}' if model else ' yet'}.")
@@ -107,7 +107,7 @@ def search(
     if (picture is None) == (key_frame_id is None):
         raise click.UsageError("Give either --picture or --key-frame.")
     with remarks().status("Searching"):
-        answer = Client(server).search(jobs, picture=picture, key_frame_id=key_frame_id, model=model, limit=limit)
+        answer = connect(server).search(jobs, picture=picture, key_frame_id=key_frame_id, model=model, limit=limit)
     if as_json:
         print_json(answer)
         return
@@ -122,7 +122,7 @@ def search(
 @json_option
 def models(server: str, as_json: bool) -> None:
     """List the embedding models and whether they can be used."""
-    found = Client(server).models()
+    found = connect(server).models()
     if as_json:
         print_json({"models": found})
         return

@@ -9,7 +9,7 @@ import click
 
 from services.client import FINAL_STATES, Client, Json
 from services.command_line.inputs import describe_skipped, find_inputs, read_list, upload_files
-from services.command_line.options import NameValue, NClusters, given, json_option, server_option
+from services.command_line.options import NameValue, NClusters, connect, given, json_option, server_option
 from services.command_line.output import counted, percent, print_json, remarks, results, say, show, table
 from services.command_line.progress import one_line, show_progress
 
@@ -50,7 +50,7 @@ def submit(
         say(describe_skipped(inputs.skipped))
     if not inputs.videos:
         raise click.UsageError("There is no video to submit: name URLs, files or folders, or a list with -f.")
-    client = Client(server)
+    client = connect(server)
     job = client.submit(
         upload_files(inputs.videos, client, remarks()),
         name=name,
@@ -79,7 +79,7 @@ def submit(
 @json_option
 def jobs(limit: int, state: str | None, server: str, as_json: bool) -> None:
     """List the jobs, newest first."""
-    found = list(Client(server).jobs(limit, state))
+    found = list(connect(server).jobs(limit, state))
     if as_json:
         print_json({"jobs": found})
         return
@@ -103,7 +103,7 @@ def jobs(limit: int, state: str | None, server: str, as_json: bool) -> None:
 @json_option
 def status(job_id: str, watch: bool, server: str, as_json: bool) -> None:
     """Show how far a job is and which of its sources failed."""
-    client = Client(server)
+    client = connect(server)
     if watch:
         finish(client, job_id, as_json)
     else:
@@ -117,7 +117,7 @@ def status(job_id: str, watch: bool, server: str, as_json: bool) -> None:
 @json_option
 def sources(job_id: str, state: str | None, server: str, as_json: bool) -> None:
     """List a job's sources, each with its outcome."""
-    found = Client(server).sources(job_id, state)
+    found = connect(server).sources(job_id, state)
     if as_json:
         print_json({"sources": list(found)})
     else:
@@ -130,7 +130,7 @@ def sources(job_id: str, state: str | None, server: str, as_json: bool) -> None:
 @json_option
 def cancel(job_id: str, server: str, as_json: bool) -> None:
     """Cancel a job; what it has found stays, and `reelmap retry` takes it up again."""
-    _show_short(Client(server).cancel(job_id), as_json)
+    _show_short(connect(server).cancel(job_id), as_json)
 
 
 @click.command()
@@ -139,7 +139,7 @@ def cancel(job_id: str, server: str, as_json: bool) -> None:
 @json_option
 def retry(job_id: str, server: str, as_json: bool) -> None:
     """Try again what failed or was cancelled, and only that."""
-    _show_short(Client(server).retry(job_id), as_json)
+    _show_short(connect(server).retry(job_id), as_json)
 
 
 @click.command()
@@ -151,7 +151,7 @@ def delete(job_id: str, yes: bool, server: str, as_json: bool) -> None:
     """Delete a job with its clusters, and the videos and key frames that no other job has."""
     if not yes:
         click.confirm(f"Delete job {job_id} for good?", abort=True, err=True)
-    Client(server).delete(job_id)
+    connect(server).delete(job_id)
     if as_json:
         print_json({"deleted": job_id})
     else:

@@ -8,7 +8,8 @@ from typing import Any
 
 import click
 
-from services.client import DEFAULT_SERVER
+from services.client import DEFAULT_SERVER, Client
+from shared.settings import load_settings
 
 DEFAULT_FOLDER = Path("~/.local/share/reelmap")
 
@@ -23,6 +24,11 @@ folder_option = click.option(
     show_default=True,
     help="Where the data stay between runs.",
 )
+
+
+def connect(server: str) -> Client:
+    """A client that shows the key of the settings: on a command line, everybody on the machine could read it."""
+    return Client(server, load_settings().key)
 
 
 class NClusters(click.ParamType[Any]):

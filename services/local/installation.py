@@ -26,13 +26,16 @@ class OpenInstallation:
 
 
 @contextmanager
-def open_installation(folder: Path) -> Iterator[OpenInstallation]:
+def open_installation(folder: Path, *, make: bool = False) -> Iterator[OpenInstallation]:
     """The database of a data folder: of the Reelmap that runs on it, or else started for the length of the block.
 
-    Raises PermanentError when there is no Reelmap in the folder, or when it is just starting or ending.
+    make: a folder that holds no Reelmap gets an empty database. Raises PermanentError when there is none otherwise, or
+    when the Reelmap is just starting or ending.
     """
     folder = folder.absolute()
-    if not (folder / POSTGRES / "data" / "PG_VERSION").is_file():
+    if make:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    elif not (folder / POSTGRES / "data" / "PG_VERSION").is_file():
         raise PermanentError(ErrorKind.STORE_UNAVAILABLE, f"There is no Reelmap in {folder}; name its --folder.")
     try:
         lock = FolderLock(folder, "another Reelmap")

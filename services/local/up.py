@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import secrets
+import shlex
 import socket
 import sys
 import time
@@ -12,10 +15,12 @@ from pathlib import Path
 
 import requests
 
+from services.api.loopback import is_loopback
 from services.local.supervisor import Child, Supervisor
-from shared.db import migrate
+from shared import keys
+from shared.db import Database, migrate
 from shared.errors import ErrorKind, PermanentError
-from shared.settings import Settings, load_settings
+from shared.settings import SettingError, Settings, load_settings
 
 #: What each process runs, in the order in which they are asked to stop: nothing new comes in while work is ended.
 PROCESSES = {
@@ -34,18 +39,24 @@ MAX_KEYFRAMES_PROCESSES = 8
 # Beside the grace that the settings give to running tasks.
 STOP_MARGIN_S = 5.0
 READY_TIMEOUT_S = 60.0
+COOKIE_SECRET_FILE = "cookie_secret"
 
 
-def run(folder: Path, host: str | None, port: int | None, say: Callable[[str], None]) -> None:
+def run(
+    folder: Path, host: str | None, port: int | None, say: Callable[[str], None], access: str | None = None
+) -> None:
     """Run a whole Reelmap with its data in `folder` until SIGINT or SIGTERM.
 
-    host, port: None takes the settings'; port 0 takes any free one. say: prints one line for a person.
-    Raises PermanentError when the folder or the port is in use, or a server cannot start.
+    host, port: None takes the settings'; port 0 takes any free one. say: prints one line for a person. access: see
+    `access_on`. Raises PermanentError when the folder or the port is in use, a server cannot start, or nobody has a
+    key where keys are asked for.
     """
     settings = load_settings()
     host = settings.api_host if host is None else host
+    access = access_on(host, access)
     port = free_port(host, settings.api_port if port is None else port)
-    supervisor = make_supervisor(replace(settings, api_host=host, api_port=port), folder, say=say, durable=True)
+    settings = replace(settings, api_host=host, api_port=port)
+    supervisor = make_supervisor(settings, folder, say=say, durable=True, access=access)
     page = page_url(host, port)
     say(f"Starting Reelmap; its data are in {folder.absolute()}")
 
@@ -58,17 +69,69 @@ def run(folder: Path, host: str | None, port: int | None, say: Callable[[str], N
     supervisor.run(say_ready)
 
 
-def make_supervisor(settings: Settings, folder: Path, *, say: Callable[[str], None], durable: bool) -> Supervisor:
-    """The servers and processes of one Reelmap in `folder`, not started yet. durable: survives a power cut."""
+def make_supervisor(
+    settings: Settings, folder: Path, *, say: Callable[[str], None], durable: bool, access: str | None = None
+) -> Supervisor:
+    """The servers and processes of one Reelmap in `folder`, not started yet.
+
+    durable: survives a power cut. access: see `access_on`.
+    """
     folder = folder.absolute()
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    settings = replace(settings, access=access_on(settings.api_host, access))
+
+    def prepare(database_url: str) -> None:
+        migrate(database_url)
+        if settings.access == "keys":
+            require_a_key(database_url, settings.api_host, folder)
+
     return Supervisor(
         folder,
-        migrate=migrate,
+        migrate=prepare,
         children=lambda database_url, redis_url: children(embedded(settings, folder, database_url, redis_url)),
         say=say,
         durable=durable,
     )
+
+
+def access_on(host: str, asked: str | None = None) -> str:
+    """Who may ask a Reelmap that listens on `host`: everybody on this machine's own addresses, elsewhere who has a key.
+
+    asked: a person's own choice. Raises `SettingError` for a Reelmap that would be open to others.
+    """
+    if is_loopback(host):
+        return asked or "open"
+    if asked == "open":
+        raise SettingError(
+            f"--access open lets in everybody who can reach {host}; without keys, listen on 127.0.0.1 only"
+        )
+    return "keys"
+
+
+def require_a_key(database_url: str, host: str, folder: Path) -> None:
+    """Raise PermanentError when nobody could sign in, with the command that changes it."""
+    database = Database(database_url)
+    try:
+        with database.transaction() as connection:
+            if keys.has_usable_key(connection):
+                return
+    finally:
+        database.dispose()
+    raise PermanentError(
+        ErrorKind.BAD_PARAMETERS,
+        f"On {host} Reelmap answers only who has a key, and there is none yet. Make one, then start again: "
+        f"reelmap keys add NAME --role admin --folder {shlex.quote(str(folder))}",
+    )
+
+
+def cookie_secret(folder: Path) -> str:
+    """The secret of this folder, made at the first call. Without the file everybody has to sign in again, no more."""
+    path = folder / COOKIE_SECRET_FILE
+    with contextlib.suppress(FileExistsError):
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with open(fd, "w") as file:
+            file.write(secrets.token_hex(32))
+    return path.read_text()
 
 
 def embedded(settings: Settings, folder: Path, database_url: str, redis_url: str) -> Settings:
@@ -83,6 +146,7 @@ def embedded(settings: Settings, folder: Path, database_url: str, redis_url: str
         redis_url=redis_url,
         blobs_folder=blobs_folder,
         work_folder=work_folder,
+        cookie_secret=settings.cookie_secret or (cookie_secret(folder) if settings.access == "keys" else ""),
         keyframes_processes=settings.keyframes_processes if is_chosen else min(cores(), MAX_KEYFRAMES_PROCESSES),
     )
 

@@ -29,13 +29,14 @@ class Running:
 
     folder: Path
     environ: dict[str, str]
+    options: tuple[str, ...] = ()
     process: subprocess.Popen[str] = field(init=False)
     base: str = field(init=False)
 
     def start(self) -> None:
         """`reelmap up`, until it says that it is ready."""
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "services.cli", "up", "--folder", str(self.folder), "--port", "0"],
+            [sys.executable, "-m", "services.cli", "up", "--folder", str(self.folder), "--port", "0", *self.options],
             env={**os.environ, **self.environ},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -179,6 +180,12 @@ def reelmap(running: Running) -> Running:
     if running.process.poll() is not None:
         running.start()
     return running
+
+
+@pytest.fixture
+def running_class() -> type[Running]:
+    """For a Reelmap of a test's own."""
+    return Running
 
 
 @pytest.fixture

@@ -109,6 +109,7 @@ class Installation:
             made.mkdir(parents=True)
         self.settings = load_settings(
             {
+                "REELMAP_ACCESS": "open",
                 "REELMAP_ALLOW_PRIVATE_HOSTS": "yes",
                 "REELMAP_HUB": "no",
                 "REELMAP_BLOBS_FOLDER": str(self.blobs),

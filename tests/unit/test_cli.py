@@ -17,7 +17,7 @@ from shared.errors import ErrorKind, PermanentError
 from shared.settings import SettingError
 
 EVERY_COMMAND = (  # noqa: SIM905
-    "backup cancel cluster clusters delete doctor embed jobs keyframes models "
+    "backup cancel cluster clusters delete doctor embed jobs keyframes keys models "
     "restore retry search sources status submit up"
 ).split()
 
@@ -30,9 +30,9 @@ def test_every_command_explains_itself() -> None:
         assert len(result.output.splitlines()[2].strip()) > 20
 
 
-@pytest.mark.parametrize("name", sorted(set(EVERY_COMMAND) - {"up"}))
+@pytest.mark.parametrize("name", [*sorted(set(EVERY_COMMAND) - {"keys", "up"}), "keys add", "keys list", "keys revoke"])
 def test_every_command_but_the_server_has_json(name: str) -> None:
-    assert "--json" in CliRunner().invoke(commands, [name, "--help"]).output
+    assert "--json" in CliRunner().invoke(commands, [*name.split(), "--help"]).output
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,8 @@ class Played:
     def __init__(self) -> None:
         self.answer: Callable[[str, str, dict[str, str], bytes], Answer] = lambda *_: (500, {})
         self.requests: list[tuple[str, str, dict[str, str], bytes]] = []
+        self.headers: list[dict[str, str]] = []
+        self.answer_headers: dict[str, str] = {}
         played = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -32,10 +34,13 @@ class Played:
                 body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
                 request = (self.command, parts.path, query, body)
                 played.requests.append(request)
+                played.headers.append(dict(self.headers))
                 status, value = played.answer(*request)
                 data = value if isinstance(value, bytes) else json.dumps(value).encode()
                 self.send_response(status)
                 self.send_header("Content-Length", str(len(data)))
+                for name, text in played.answer_headers.items():
+                    self.send_header(name, text)
                 self.end_headers()
                 self.wfile.write(data)
 
@@ -171,3 +176,56 @@ def test_a_proxy_for_the_web_is_not_asked_for_a_server_on_this_machine(
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     played.answer = lambda *_: (200, {"models": []})
     assert Client(played.url).models() == []
+
+
+KEY = "rmk_00000000_" + "0" * 64
+
+
+def test_the_key_goes_to_its_own_server_and_to_no_other(played: Played) -> None:
+    played.answer = lambda *_: (200, {"models": []})
+    Client(played.url, KEY).models()
+    assert played.headers[-1]["Authorization"] == f"Bearer {KEY}"
+    assert KEY not in str(played.requests)
+    Client("http://reelmap.example", KEY).picture(f"{played.url}/elsewhere.jpg")
+    assert "Authorization" not in played.headers[-1]
+    Client(played.url).models()
+    assert "Authorization" not in played.headers[-1]
+
+
+def test_a_server_that_asks_for_a_key_is_answered_with_what_to_do(played: Played) -> None:
+    played.answer = lambda *_: problem(401, "This Reelmap asks for a key.")
+    with pytest.raises(ApiError, match="Set REELMAP_KEY to a key of yours") as raised:
+        Client(played.url).models()
+    assert raised.value.status == 401
+    with pytest.raises(ApiError, match="It is the key in REELMAP_KEY") as raised:
+        Client(played.url, KEY).models()
+    assert KEY not in str(raised.value)
+    played.answer = lambda *_: problem(403, "The key 'ci' has the role reader; this needs the role writer.")
+    with pytest.raises(ApiError, match=r"^The key 'ci' has the role reader; this needs the role writer\.$"):
+        Client(played.url, KEY).models()
+
+
+@pytest.mark.parametrize("key", ["rmk_\n", "a\r\nX-Evil: 1", "rmk_…"])
+def test_a_key_that_cannot_be_sent_is_an_error_and_no_traceback(played: Played, key: str) -> None:
+    with pytest.raises(ApiError, match="characters that no key has"):
+        Client(played.url, key).models()
+    assert played.requests == []
+
+
+def test_a_server_that_is_asked_too_often_is_asked_again_when_it_says(played: Played, tmp_path) -> None:
+    played.answer_headers = {"Retry-After": "0"}
+    answers = iter([(429, b"slowly"), (429, b"slowly"), (201, {"url": "upload:1"})])
+    played.answer = lambda *_: next(answers)
+    file = tmp_path / "a.mp4"
+    file.write_bytes(b"x" * 100_000)
+    counted: list[int] = []
+    assert Client(played.url).upload(file, counted.append) == {"url": "upload:1"}
+    assert [len(body) for _, _, _, body in played.requests] == [100_000] * 3
+    assert sum(counted) == 100_000
+
+
+def test_a_server_that_is_always_asked_too_often_is_given_up(played: Played, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_module, "PATIENCE_S", 0.0)
+    played.answer = lambda *_: problem(429, "This key asks more than 5 times a minute.")
+    with pytest.raises(ApiError, match="5 times a minute"):
+        Client(played.url).models()

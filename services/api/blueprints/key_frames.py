@@ -10,14 +10,13 @@ from flask import Response, current_app, request
 
 from services.api import paths
 from services.api.context import current_project_id, service, transaction
+from services.api.headers import YEAR_S
 from services.api.problems import NotFound
 from services.api.queries import key_frames as queries
 from services.api.schemas import ImageSize, KeyFrame
 from shared.blobs import BlobMissing
 
 blueprint = APIBlueprint("key_frames", __name__, url_prefix=paths.API, tag="Key frames")
-
-YEAR_S = 31_536_000
 
 
 @blueprint.get("/key-frames/<id:key_frame_id>")
@@ -40,7 +39,8 @@ def get_image(key_frame_id: str, query_data: ImageSize) -> Response:
         response = current_app.response_class(service().blobs.read(blob), mimetype="image/jpeg")
     except BlobMissing:
         raise NotFound(f"The picture of key frame {key_frame_id} is gone.", "key_frame_id") from None
-    response.cache_control.public = True
+    # Not for caches that others share: whoever asks them next may be of another project.
+    response.cache_control.private = True
     response.cache_control.max_age = YEAR_S
     response.cache_control.immutable = True
     # A blob's name is never used again, so it stands for the bytes.

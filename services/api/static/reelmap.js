@@ -25,7 +25,7 @@ async function hasChanged(url) {
 
 async function refresh() {
   const response = await fetch(main.dataset.refresh, { headers: { Accept: "text/html" }, cache: "no-store" });
-  if (!response.ok) return location.reload(); // deleted, or signed out: show what the server says
+  if (!response.ok || response.redirected) return location.reload(); // deleted, or signed out: show what the server says
   const fresh = new DOMParser().parseFromString(await response.text(), "text/html");
   const focused = document.activeElement?.id;
   for (const part of document.querySelectorAll("[data-live]")) {

@@ -185,7 +185,7 @@ def test_a_key_frames_picture_is_kept_by_browsers_for_ever(client, cluster):
         answer = client.get(address)
         assert (answer.status_code, answer.content_type) == (200, "image/jpeg")
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
-        assert answer.headers["Cache-Control"] == "public, max-age=31536000, immutable"
+        assert answer.headers["Cache-Control"] == "private, max-age=31536000, immutable"
         assert client.get(address, headers={"If-None-Match": answer.headers["ETag"]}).status_code == 304
         sizes.append(Image.open(io.BytesIO(answer.data)).width)
     assert sizes == [64, 16]

@@ -6,6 +6,7 @@ import json
 import logging
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,13 @@ NOWHERE = "00000000-0000-4000-8000-000000000000"
 @pytest.fixture
 def server(app: APIFlask) -> Iterator[str]:
     """The address of the application."""
+    with serving(app) as address:
+        yield address
+
+
+@contextmanager
+def serving(app: APIFlask) -> Iterator[str]:
+    """Answers for this application at an address."""
     logging.getLogger("werkzeug").setLevel(logging.WARNING)
     server = make_server("127.0.0.1", 0, app, threaded=True)
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
@@ -201,3 +209,20 @@ def test_a_job_is_deleted_after_a_question(answered, reelmap, server: str, finis
     assert answered("status", finished)["id"] == finished
     assert answered("delete", finished, "--yes") == {"deleted": finished}
     assert reelmap("status", finished).exit_code == 1
+
+
+def test_the_key_comes_from_the_environment_and_what_to_do_without_one_is_said(
+    closed_app: APIFlask, make_key, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def jobs() -> Result:
+        return CliRunner().invoke(commands, ["jobs", "--server", address], catch_exceptions=False)
+
+    with serving(closed_app) as address:
+        refused = jobs()
+        assert refused.exit_code == 1
+        assert "Set REELMAP_KEY" in refused.stderr
+        monkeypatch.setenv("REELMAP_KEY", make_key("reader"))
+        assert jobs().exit_code == 0
+        denied = CliRunner().invoke(commands, ["submit", "https://a.example/1.mp4", "--server", address])
+        assert denied.exit_code == 1
+        assert "needs the role writer" in denied.stderr

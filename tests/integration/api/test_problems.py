@@ -35,9 +35,10 @@ def test_a_body_that_is_no_json_is_a_bad_request(standing_client, body):
     assert is_problem(standing_client.post("/api/v1/jobs", data=body, content_type="application/json"), 400)
 
 
-@pytest.mark.parametrize("body", ["null", "[]", "3", '"text"', "NaN"])
-def test_json_that_is_no_object_is_an_invalid_request(standing_client, body):
-    assert is_problem(standing_client.post("/api/v1/jobs", data=body, content_type="application/json"), 422)
+@pytest.mark.parametrize("body", ["null", "[]", "3", "false", '""', '"text"', "NaN"])
+def test_json_that_is_no_object_is_an_invalid_request(standing_client, standing_job_id, body):
+    for path in ("/api/v1/jobs", f"/api/v1/jobs/{standing_job_id}/clusterings"):
+        assert is_problem(standing_client.post(path, data=body, content_type="application/json"), 422)
 
 
 def test_json_that_does_not_say_so_is_not_read(client):
@@ -71,6 +72,7 @@ def test_a_database_that_is_away_is_said_to_come_back(tmp_path):
             {
                 "REELMAP_DATABASE_URL": f"postgresql+psycopg2:///reelmap?host={tmp_path}",
                 "REELMAP_BLOBS_FOLDER": str(tmp_path),
+                "REELMAP_ACCESS": "open",
             }
         )
     )

@@ -136,11 +136,7 @@ def test_a_picture_is_answered_at_once_when_its_vector_comes_in_time(
 ):
     from dataclasses import replace
 
-    from services.api import context
-
-    service = context.Service(
-        replace(workers.service.settings, query_wait_s=10), workers.service.database, workers.service.blobs
-    )
+    service = replace(workers.service, settings=replace(workers.service.settings, query_wait_s=10))
     monkeypatch.setitem(app.extensions, "reelmap", service)
     answers = []
     sending = threading.Thread(target=lambda: answers.append(send(app.test_client(), jpeg, limit="2")))

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from services.api import server
 from services.api.app import create_app
 from shared.catalog import BadParameter
 from shared.settings import SettingError, Settings
+from shared.start import EXIT_REFUSED
 
 
 def test_an_application_without_a_database_is_not_made(tmp_path):
@@ -17,4 +19,34 @@ def test_an_application_without_a_database_is_not_made(tmp_path):
 def test_a_wrong_own_model_is_told_at_the_start(tmp_path):
     own_models = {"mine": {"library": "keras", "weights": "x"}}
     with pytest.raises(BadParameter, match="keras"):
-        create_app(Settings(database_url="postgresql+psycopg2:///x", blobs_folder=tmp_path, own_models=own_models))
+        create_app(
+            Settings(
+                database_url="postgresql+psycopg2:///x", blobs_folder=tmp_path, own_models=own_models, access="open"
+            )
+        )
+
+
+def settings(tmp_path, **more) -> Settings:
+    return Settings(database_url="postgresql+psycopg2:///x", blobs_folder=tmp_path, own_models={}, **more)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "", "::", "192.168.1.5", "reelmap.example"])
+def test_an_application_without_keys_listens_on_this_machine_only(tmp_path, host):
+    with pytest.raises(SettingError, match="REELMAP_ACCESS=keys"):
+        create_app(settings(tmp_path, access="open", api_host=host))
+    create_app(settings(tmp_path, access="open", api_host="::1"))
+
+
+def test_an_application_with_keys_needs_a_secret_to_sign_with(tmp_path):
+    with pytest.raises(SettingError, match="REELMAP_COOKIE_SECRET is not set"):
+        create_app(settings(tmp_path))
+    create_app(settings(tmp_path, cookie_secret="x" * 32, api_host="0.0.0.0"))
+
+
+def test_a_server_that_would_let_strangers_in_does_not_start_and_says_why(tmp_path, monkeypatch, capsys):
+    for name, value in settings(tmp_path, access="open", api_host="0.0.0.0").to_environ().items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SystemExit) as ended:
+        server.main()
+    assert ended.value.code == EXIT_REFUSED
+    assert "REELMAP_ACCESS is 'open'" in capsys.readouterr().err

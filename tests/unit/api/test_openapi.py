@@ -16,7 +16,7 @@ def client(tmp_path_factory):
     """An application whose database is not there: the document needs none."""
     folder: Path = tmp_path_factory.mktemp("api")
     settings = Settings(
-        database_url=f"postgresql+psycopg2:///reelmap?host={folder}", blobs_folder=folder, own_models={}
+        database_url=f"postgresql+psycopg2:///reelmap?host={folder}", blobs_folder=folder, own_models={}, access="open"
     )
     return create_app(settings).test_client()
 

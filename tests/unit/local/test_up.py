@@ -12,7 +12,7 @@ import pytest
 from services.local import up
 from shared.errors import PermanentError
 from shared.pipeline import Queue
-from shared.settings import Settings, load_settings
+from shared.settings import SettingError, Settings, load_settings
 
 DATABASE, REDIS = "postgresql+psycopg2://reelmap@/reelmap?host=%2Ftmp%2Fx", "redis://:secret@127.0.0.1:7777/0"
 
@@ -80,3 +80,54 @@ def test_waiting_for_a_server_that_never_comes_ends(monkeypatch: pytest.MonkeyPa
     turns: list[None] = []
     assert not up.wait_until_ready(f"http://127.0.0.1:{up.free_port('127.0.0.1', 0)}", lambda: turns.append(None))
     assert turns
+
+
+@pytest.mark.parametrize(
+    ("host", "asked", "access"),
+    [
+        ("127.0.0.1", None, "open"),
+        ("localhost", "open", "open"),
+        ("::1", "keys", "keys"),
+        ("0.0.0.0", None, "keys"),
+        ("192.168.1.5", "keys", "keys"),
+    ],
+)
+def test_keys_are_asked_for_wherever_others_could_come_in(host: str, asked: str | None, access: str) -> None:
+    assert up.access_on(host, asked) == access
+
+
+def test_a_reelmap_for_everybody_who_can_reach_it_is_refused() -> None:
+    with pytest.raises(SettingError, match="everybody who can reach"):
+        up.access_on("0.0.0.0", "open")
+
+
+def test_the_folder_keeps_what_sign_ins_are_signed_with_to_itself(settings: Settings, tmp_path: Path) -> None:
+    file = tmp_path / up.COOKIE_SECRET_FILE
+    assert settings.cookie_secret == file.read_text()
+    assert len(settings.cookie_secret) == 64
+    assert file.stat().st_mode & 0o777 == 0o600
+    again = up.embedded(replace(settings, cookie_secret=""), tmp_path, DATABASE, REDIS)
+    assert again.cookie_secret == settings.cookie_secret
+    own = up.embedded(replace(settings, cookie_secret="x" * 32), tmp_path, DATABASE, REDIS)
+    assert own.cookie_secret == "x" * 32
+
+
+def test_an_open_reelmap_needs_no_secret(settings: Settings, tmp_path: Path) -> None:
+    folder = tmp_path / "open"
+    folder.mkdir()
+    assert up.embedded(replace(settings, access="open", cookie_secret=""), folder, DATABASE, REDIS).cookie_secret == ""
+    assert not (folder / up.COOKIE_SECRET_FILE).exists()
+
+
+def test_without_a_key_nothing_starts_that_others_could_reach(database_url: str, tmp_path: Path) -> None:
+    from shared import keys
+    from shared.db import Database
+    from shared.tables import DEFAULT_PROJECT_ID
+
+    with pytest.raises(PermanentError, match=r"reelmap keys add NAME --role admin --folder '.*a b'"):
+        up.require_a_key(database_url, "0.0.0.0", tmp_path / "a b")
+    database = Database(database_url)
+    with database.transaction() as connection:
+        keys.add_key(connection, DEFAULT_PROJECT_ID, "ada", keys.Role.ADMIN)
+    database.dispose()
+    up.require_a_key(database_url, "0.0.0.0", tmp_path)

@@ -77,3 +77,16 @@ def test_another_process_reads_the_same_settings():
         heartbeat_s=5,
     )
     assert load_settings(settings.to_environ()) == settings
+
+
+@pytest.mark.parametrize(("variable", "value"), [("REELMAP_ACCESS", "anybody"), ("REELMAP_COOKIE_SECRET", "too short")])
+def test_access_that_is_none_is_refused(variable, value):
+    with pytest.raises(SettingError, match=variable) as refused:
+        load_settings({variable: value})
+    assert "too short" not in str(refused.value).replace("is too short", "")
+
+
+def test_secrets_are_not_shown_with_the_settings():
+    settings = load_settings({"REELMAP_COOKIE_SECRET": "c" * 40, "REELMAP_KEY": "rmk_secret"})
+    assert "cccc" not in repr(settings) and "rmk_secret" not in repr(settings)
+    assert load_settings(settings.to_environ()) == settings

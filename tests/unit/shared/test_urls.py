@@ -68,6 +68,8 @@ def test_the_parts_are_those_a_request_needs() -> None:
         ("http://good.example\\@127.0.0.1/", "backslash"),
         ("http://example.com/\x00a", "control"),
         ("http://exa\tmple.com/", "control"),
+        ("https://a.example/\ud800", "surrogate"),
+        ("s3://bucket/key.mp4", "http:// or https://"),
         ("http://example.com:99999/", "malformed"),
         ("http://example.com:x/", "malformed"),
         ("http://example.com:0/", "port 0"),
