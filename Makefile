@@ -23,13 +23,17 @@ FAULTS ?=
 TIMING ?= short
 MINUTES ?= 20
 SEED ?=
+# make lint: what stands where a secret would, in examples and tests
+NO_SECRETS := ^(password|secret|cookie_secret)$$
+# make audit
+ADVISORIES ?=
 
 # Recipes read these from the environment, so that the shell does not interpret the & and ? of a URL.
 export VIDEOS MODELS N_CLUSTERS SEED
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo up test faults soak lint fmt
+.PHONY: help env demo up test faults soak fuzz audit lint fmt
 
 help: ## Show this list
 	@echo "Reelmap: what is in my videos?"
@@ -52,11 +56,20 @@ faults: env ## Break a running Reelmap in every way on the list (FAULTS="F1 F6",
 soak: env ## Break it at random for MINUTES=20 while jobs keep coming (TIMING=production, SEED=)
 	@$(BIN)/python -m tests.faults soak --minutes $(MINUTES) --timing $(TIMING) $${SEED:+--seed $$SEED} --keep-logs build/soak
 
-lint: env ## Check style, types and which module may import which
+fuzz: env ## Throw hostile URLs, media and requests at it for about MINUTES=20 (SEED=)
+	@$(BIN)/python -m tests.fuzz.urls --count 1000 $${SEED:+--seed $$SEED}
+	@$(BIN)/python -m tests.fuzz.media --count 2000 $${SEED:+--seed $$SEED}
+	@$(BIN)/python -m tests.fuzz.api --minutes $(MINUTES) $${SEED:+--seed $$SEED}
+
+audit: env ## Look the locked packages up among known advisories (ADVISORIES=folder of OSV records, without a network)
+	@$(BIN)/python -m checks.advisories $(if $(ADVISORIES),--database "$(ADVISORIES)")
+
+lint: env ## Check style, types, which module may import which, and that no secret is in a file
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@git ls-files -z | grep -zv '^requirements/' | xargs -0 $(BIN)/detect-secrets-hook --exclude-secrets '$(NO_SECRETS)'
 
 fmt: env ## Format the code and mend what can be mended
 	@$(BIN)/ruff format .

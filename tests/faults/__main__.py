@@ -78,6 +78,19 @@ def run(ids: Sequence[str], timing: str, seed: int | None, keep_logs: Path | Non
 
 
 @main.command()
+@click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path), metavar="FILE...")
+def table(paths: Sequence[Path]) -> None:
+    """Print what `run --json` wrote as a table in Markdown."""
+    lines = [line for path in paths for line in json.loads(path.read_text())]
+    order = list(report.FAULTS)
+    click.echo("| fault | injected | what is measured | s | attempts | verdict |\n|---|---|---|---|---|---|")
+    for line in sorted(lines, key=lambda line: order.index(line["id"])):
+        seconds = "" if line["recovery_s"] is None else f"{line['recovery_s']:.1f}"
+        cells = (line["id"], line["injected"], line["measures"], seconds, line["attempts"] or "", line["verdict"])
+        click.echo("| " + " | ".join(map(str, cells)) + " |")
+
+
+@main.command()
 @click.option("--minutes", type=float, default=20, show_default=True)
 @timing_option
 @seed_option
