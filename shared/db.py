@@ -129,17 +129,21 @@ def is_passing(error: BaseException) -> bool:
     """Whether the same transaction may go better in a moment: the server is away, or somebody held what it needed."""
     if not isinstance(error, DBAPIError):
         return False
-    # Deadlock, serialization failure, lock timeout.
-    return getattr(error.orig, "pgcode", None) in {"40P01", "40001", "55P03"} or is_unavailable(error)
+    # Deadlock, serialization failure, lock timeout, statement timeout.
+    return getattr(error.orig, "pgcode", None) in {"40P01", "40001", "55P03", "57014"} or is_unavailable(error)
 
 
 def is_unavailable(error: BaseException) -> bool:
-    """Whether the error means that the server could not be reached or went away."""
+    """Whether the error means that the server could not be reached, went away, or has no disk or memory left."""
     if not isinstance(error, DBAPIError):
         return False
     code = getattr(error.orig, "pgcode", None)
     away = code is None and isinstance(error, OperationalError | InterfaceError)
-    return error.connection_invalidated or away or (code or "").startswith(("08", "57P"))
+    return error.connection_invalidated or away or (code or "").startswith(_AWAY_OR_EXHAUSTED)
+
+
+#: Classes of SQLSTATE (Postgres, appendix A): connection, insufficient resources, operator intervention, system error.
+_AWAY_OR_EXHAUSTED = ("08", "53", "57P", "58")
 
 
 def _first_line(error: BaseException) -> str:

@@ -16,7 +16,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException, UnsupportedMediaType
 from werkzeug.routing import RequestRedirect
 
-from shared.db import is_unavailable
+from shared.db import is_passing
 from shared.errors import TransientError
 
 logger = logging.getLogger(__name__)
@@ -50,9 +50,6 @@ _DETAILS = {
     405: "This address exists, but not with this method.",
     413: "The body is larger than this address takes.",
 }
-
-#: Postgres' codes of waits that were cut off: statement timeout, lock timeout, deadlock, too many connections.
-_BUSY = frozenset({"57014", "55P03", "40P01", "53300"})
 
 #: (field, message): what is wrong with which field, `videos.3` or `clustering.n_clusters`.
 FieldError = tuple[str, str]
@@ -259,8 +256,7 @@ def _from_http(error: HTTPException) -> Response | HTTPException:
 
 
 def _from_database(error: DBAPIError | PoolTimeout) -> Response:
-    code = getattr(getattr(error, "orig", None), "pgcode", None)
-    if not (isinstance(error, PoolTimeout) or is_unavailable(error) or code in _BUSY):
+    if not (isinstance(error, PoolTimeout) or is_passing(error)):
         raise error
     logger.warning("the database did not answer: %s", str(error).splitlines()[0], extra={"request_id": request_id()})
     return problem(503, "The database does not answer right now; nothing was changed. Try again in a few seconds.")

@@ -6,9 +6,9 @@ import os
 
 import pytest
 from sqlalchemy import text
-from sqlalchemy.exc import OperationalError, ProgrammingError
+from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
 
-from shared.db import Database, is_unavailable
+from shared.db import Database, is_passing, is_unavailable
 
 
 def test_the_driver_is_psycopg2(database):
@@ -66,3 +66,21 @@ def test_patience_ends(tmp_path):
     with pytest.raises(OperationalError) as error:
         nowhere.retrying(lambda connection: None, for_s=0.3)
     assert is_unavailable(error.value)
+
+
+@pytest.mark.parametrize(
+    ("code", "unavailable", "passing"),
+    [
+        ("53100", True, True),  # its disk is full
+        ("53300", True, True),  # too many connections
+        ("57P01", True, True),  # it is being shut down
+        ("40P01", False, True),  # a deadlock
+        ("57014", False, True),  # a statement that took too long
+        ("23505", False, False),  # a unique constraint
+        ("42601", False, False),  # no SQL
+    ],
+)
+def test_what_may_go_better_later(rows, code, unavailable, passing):
+    with pytest.raises(DBAPIError) as caught:
+        rows.do(f"DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = '{code}'; END $$")
+    assert (is_unavailable(caught.value), is_passing(caught.value)) == (unavailable, passing)

@@ -100,7 +100,7 @@ def test_asked_to_stop_while_it_waits_for_servers_it_ends_well(start, database_u
 def test_the_api_ends_well(start, database_url):
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
-    started = start("services.api.server", database_url=database_url, api_port=port)
+    started = start("services.api.server", database_url=database_url, api_port=port, access="open")
 
     def answers() -> bool:
         with suppress(requests.ConnectionError), requests.Session() as session:
