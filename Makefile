@@ -48,7 +48,7 @@ up: env ## Start everything and stay until Ctrl-C (FOLDER=, HOST=, PORT=)
 
 test: env ## Run all tests (TESTS="-k shots" to choose); real data is looked for in REELMAP_DATA_DIR
 	@echo "Real clips, photos and weights: $${REELMAP_DATA_DIR:-REELMAP_DATA_DIR is not set, so tests that need them are skipped}"
-	@$(BIN)/python -m pytest $(TESTS)
+	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(TESTS)
 
 faults: env ## Break a running Reelmap in every way on the list (FAULTS="F1 F6", TIMING=production, SEED=)
 	@$(BIN)/python -m tests.faults run --timing $(TIMING) $${SEED:+--seed $$SEED} --keep-logs build/faults $(FAULTS)
