@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -32,7 +33,12 @@ def make_stage(
         total_timeout_s=settings.fetch_timeout_s,
         max_duration_s=settings.max_video_s,
     )
-    decode_limits = DecodeLimits(max_duration_s=settings.max_video_s)
+    # The stage's deadline ends a video; the decoder's own limits also do where this process cannot look any more.
+    decode_limits = DecodeLimits(
+        max_duration_s=settings.max_video_s,
+        max_cpu_s=math.ceil(settings.keyframes_deadline_s),
+        max_wall_s=settings.keyframes_deadline_s,
+    )
 
     @contextmanager
     def brought(source: SourceWork, work: Work) -> Iterator[Fetched]:
