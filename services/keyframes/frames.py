@@ -437,8 +437,9 @@ def out_of_memory(limits: DecodeLimits) -> PermanentError:
 
 
 def _pixel_limit(limits: DecodeLimits) -> dict[str, str]:
-    # FFmpeg counts the padding of its buffers too. The reader refuses exactly; this bounds what is allocated before.
-    return {"max_pixels": str(2 * limits.max_pixels)}
+    # FFmpeg counts the padding of its buffers too, and calls what is larger damaged. The reader refuses exactly, and
+    # says why; this bounds what is allocated before.
+    return {"max_pixels": str(4 * limits.max_pixels)}
 
 
 def _not_opened(file: BinaryIO) -> PermanentError:
