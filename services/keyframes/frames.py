@@ -6,9 +6,11 @@ reading, and FFmpeg is handed the one open file: it opens nothing itself, no oth
 
 from __future__ import annotations
 
+import errno
 import heapq
 import itertools
 import mmap
+import os
 import re
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
@@ -285,6 +287,9 @@ class VideoReader:
                 failures = 0
             except StopIteration:
                 return
+            except IndexError:
+                # A packet of a stream that appeared only now, which PyAV does not know; it is not the one we read.
+                packets = self._container.demux(self._stream)
             except FFmpegError as error:
                 _refuse_if_memory_is_short(error, self._limits)
                 self.damaged_packets += 1
@@ -384,10 +389,29 @@ def _open_file(path: Path) -> BinaryIO:
     return path.open("rb", buffering=0)  # FFmpeg has a buffer of its own
 
 
+class _Input:
+    """An open file as FFmpeg is given it.
+
+    A place where nobody can read is an answer here: an exception would be raised by PyAV after FFmpeg got over it.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.name = file.name  # FFmpeg guesses raw formats by it
+        self.read = file.read
+        self.tell = file.tell
+        self._seek = file.seek
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        try:
+            return self._seek(offset, whence)
+        except OSError as error:
+            return -(error.errno or errno.EINVAL)
+
+
 def _open(file: BinaryIO, limits: DecodeLimits) -> InputContainer:
     try:
         container = av.open(
-            file,
+            _Input(file),
             "r",
             options={
                 "protocol_whitelist": "file",

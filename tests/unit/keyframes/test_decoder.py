@@ -17,7 +17,7 @@ import pytest
 
 from services.keyframes import decoder as decoder_module
 from services.keyframes.decoder import Decoder
-from services.keyframes.extraction import extract
+from services.keyframes.extraction import extract, strategy_names
 from services.keyframes.frames import DecodeLimits
 from shared.errors import ErrorKind, PermanentError
 
@@ -108,6 +108,17 @@ def test_walls_that_the_machine_lacks_are_said_once(decoder, three_shots, tmp_pa
     decoder.extract(three_shots, tmp_path / "2", "i_frames")
 
     assert [record.message for record in caplog.records] == ["This kernel has no Landlock."]
+
+
+@pytest.mark.parametrize("strategy", strategy_names())
+@pytest.mark.parametrize("codec", ["png", "qtrle", "prores", "libx265"])
+def test_every_strategy_does_with_the_rights_that_are_left(
+    strategy, codec, decoder, write_video, numbered_pictures, tmp_path
+) -> None:
+    pixel_format = {"png": "rgb24", "qtrle": "rgb24", "prores": "yuv422p10le", "libx265": "yuv444p"}[codec]
+    path = write_video(numbered_pictures(5), "odd.mov", codec=codec, pixel_format=pixel_format)
+
+    assert decoder.extract(path, tmp_path / "out", strategy).frames == 5
 
 
 def test_bad_parameters_are_named_across_the_process(decoder, three_shots, tmp_path) -> None:
