@@ -79,7 +79,7 @@ class DecodeLimits:
     max_frames: int = 2_000_000
     max_pixels: int = 8192 * 4352  # per frame: 8K with the rows that codecs add
     max_streams: int = 64
-    max_memory_bytes: int = 4 * 2**30  # 8K with 16 reference frames takes MEASURE
+    max_memory_bytes: int = 4 * 2**30  # twice what 8K with 10 bits and 16 reference frames takes
     max_cpu_s: int = 6 * 3600
     max_wall_s: float = 12 * 3600.0
 
@@ -291,7 +291,7 @@ class VideoReader:
                 # A packet of a stream that appeared only now, which PyAV does not know; it is not the one we read.
                 packets = self._container.demux(self._stream)
             except FFmpegError as error:
-                _refuse_if_memory_is_short(error, self._limits)
+                _refuse_if_memory_is_short(self._limits, error)
                 self.damaged_packets += 1
                 failures += 1
                 packets = self._container.demux(self._stream)
@@ -300,7 +300,7 @@ class VideoReader:
         try:
             pictures = self._stream.decode(packet)
         except FFmpegError as error:
-            _refuse_if_memory_is_short(error, self._limits)
+            _refuse_if_memory_is_short(self._limits, error)
             self.damaged_packets += 1
             return []
         for picture in pictures:
@@ -424,7 +424,7 @@ def _open(file: BinaryIO, limits: DecodeLimits) -> InputContainer:
             metadata_errors="ignore",
         )
     except FFmpegError as error:
-        _refuse_if_memory_is_short(error, limits)
+        _refuse_if_memory_is_short(limits, error)
         raise _not_opened(file) from error
     if container.metadata.get("major_brand", "").strip() in PICTURE_BRANDS:
         container.close()
@@ -441,10 +441,11 @@ def _refuse_other_files(url: str, flags: int, options: dict[str, str]) -> NoRetu
     )
 
 
-def _refuse_if_memory_is_short(error: FFmpegError, limits: DecodeLimits) -> None:
-    """FFmpeg says "no memory" also of absurd sizes that damage makes it read; that is damage."""
-    if not isinstance(error, MemoryError):
-        return
+def _refuse_if_memory_is_short(limits: DecodeLimits, error: FFmpegError) -> None:
+    """Decoders call a frame damaged for which they get no memory, and say "no memory" of absurd sizes in damaged files.
+
+    So what they say is not looked at: memory is asked for.
+    """
     try:
         mmap.mmap(-1, LITTLE_MEMORY_BYTES).close()
     except OSError:
