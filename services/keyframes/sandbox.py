@@ -15,6 +15,7 @@ import signal
 import sys
 import sysconfig
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -30,7 +31,7 @@ CPU_GRACE_S = 5
 PR_SET_PDEATHSIG = 1
 PR_SET_NO_NEW_PRIVS = 38
 CAPABILITY_VERSION = 0x20080522
-CAP_DAC_OVERRIDE = 1 << 1  # root may read a person's video; which files at all, Landlock says
+CAP_DAC_OVERRIDE = 1 << 1
 
 # linux/landlock.h; the numbers of the calls are the same on every architecture.
 SYS_LANDLOCK_CREATE_RULESET, SYS_LANDLOCK_ADD_RULE, SYS_LANDLOCK_RESTRICT_SELF = 444, 445, 446
@@ -145,10 +146,12 @@ def die_with(parent_pid: int) -> None:
 def give_back_rights() -> None:
     """Let no program that is started have more rights, and keep none of root's but to read and write files."""
     _prctl(PR_SET_NO_NEW_PRIVS, 1)
-    if os.geteuid() == 0:
-        header = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION, 0)
-        effective_permitted_inheritable = (ctypes.c_uint32 * 6)(CAP_DAC_OVERRIDE, CAP_DAC_OVERRIDE, 0, 0, 0, 0)
-        _checked(_libc().capset, header, effective_permitted_inheritable)
+    header = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION, 0)
+    held = (ctypes.c_uint32 * 6)()  # effective, permitted, inheritable, and the upper halves of each
+    _checked(_libc().capget, header, held)
+    # Root may read a person's video if it could before; which files at all, Landlock says.
+    kept = held[1] & CAP_DAC_OVERRIDE
+    _checked(_libc().capset, header, (ctypes.c_uint32 * 6)(kept, kept))
 
 
 @cache
@@ -171,7 +174,8 @@ def restrict_files(allowance: Allowance) -> None:
             _allow(ruleset, allowance.read, READ_FILE)
         _allow(ruleset, allowance.write, (WRITE_FILE | MAKE_REG | TRUNCATE) & _known(FILE_RIGHTS))
         for folder in _code_folders():
-            _allow(ruleset, folder, READ_FILE | READ_DIR)
+            with suppress(FileNotFoundError, PermissionError):  # then there is nothing to allow
+                _allow(ruleset, folder, READ_FILE | READ_DIR)
         _landlock(SYS_LANDLOCK_RESTRICT_SELF, ruleset, 0)
     finally:
         os.close(ruleset)
@@ -238,7 +242,7 @@ def _code_folders() -> tuple[Path, ...]:
     root = Path(__file__).parents[2]
     paths = sysconfig.get_paths()
     installed = {Path(paths[name]) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
-    return tuple(folder for folder in (*sorted(installed), root / "services", root / "shared") if folder.is_dir())
+    return (*sorted(installed), root / "services", root / "shared")
 
 
 def _landlock(number: int, *arguments: object) -> int:

@@ -23,6 +23,7 @@ from random import Random
 import av
 import cv2
 import numpy as np
+from av.container import Flags
 from av.error import FFmpegError
 
 from services.keyframes.decoder import Decoder
@@ -38,6 +39,14 @@ WARM_UP = 10
 MAX_GROWTH_BYTES = 4 * 2**20
 HEAD_PACKETS = 30
 HEAD_BYTES = 150_000
+# Nothing that is drawn by lot or depends on threads, so that a run can be made again.
+ENCODING = {
+    "strict": "experimental",
+    "flags": "+bitexact",
+    "threads": "1",
+    "x264-params": "rc-lookahead=0:mbtree=0",
+    "x265-params": "pools=none:frame-threads=1:log-level=none",
+}
 FORMATS = (
     ("mp4", "libx264", "yuv420p"),
     ("mp4", "libx265", "yuv420p10le"),
@@ -99,7 +108,8 @@ def _write(path: Path, container: str, codec: str, pixel_format: str) -> bytes:
     rng = np.random.default_rng(0)
     shots = [cv2.resize(rng.integers(0, 256, (6, 9, 3), np.uint8), (96, 64)) for _ in range(2)]
     with av.open(str(path), "w", format=container) as output:
-        stream = output.add_stream(codec, rate=25, options={"strict": "experimental"})
+        output.flags |= Flags.bitexact.value
+        stream = output.add_stream(codec, rate=25, options=ENCODING)
         stream.width, stream.height, stream.pix_fmt = 96, 64, pixel_format
         for index in range(20):
             picture = np.roll(shots[index // 10], index, axis=1)
@@ -118,6 +128,7 @@ def _head(clip: Path, path: Path) -> bytes:
         for container in (own, "matroska"):
             with suppress(FFmpegError, ValueError):
                 with av.open(str(path), "w", format=container) as output:
+                    output.flags |= Flags.bitexact.value
                     copy = output.add_stream_from_template(source.streams.video[0])
                     for packet in packets:
                         packet.stream = copy

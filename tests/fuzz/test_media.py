@@ -23,7 +23,10 @@ def test_no_mutated_file_gets_past_its_own_process(corpus) -> None:
 
 
 def test_a_file_of_a_run_can_be_made_again(corpus) -> None:
-    assert media.mutated(7, 3, corpus) == media.mutated(7, 3, corpus) != media.mutated(7, 4, corpus)
+    again = media.seeds()
+
+    assert again == corpus
+    assert media.mutated(7, 3, corpus) == media.mutated(7, 3, again) != media.mutated(7, 4, corpus)
 
 
 def test_what_must_not_happen_is_a_fault(corpus, monkeypatch) -> None:

@@ -143,6 +143,7 @@ def test_landlock_alone_stops_it(trick, referring, canary, tmp_path) -> None:
     (tmp_path / "out").mkdir()
 
     def wall() -> None:
+        sandbox.give_back_rights()  # without which only root may build it
         sandbox.restrict_files(Allowance(path, tmp_path / "out", memory_bytes=0, cpu_s=0))
 
     without_care_behind(wall, path, format)
