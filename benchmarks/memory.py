@@ -1,7 +1,7 @@
 """Measures the memory that key frames of a long 1080p video take: `python -m benchmarks.memory [--minutes 10]`.
 
-Writes a video of moving textures with a cut every four seconds, has the helper process extract it, and prints the
-process's resident memory while it does.
+Writes a video of moving textures with a cut every four seconds, and prints the resident memory of the process that
+extracts its key frames while it does.
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ def main() -> None:
         samples: list[float] = []
 
         def sample() -> None:
-            if decoder.pid is not None:
-                samples.append(resident_mb(decoder.pid))
+            if decoder.reader_pid is not None:
+                samples.append(resident_mb(decoder.reader_pid))
 
         started = time.monotonic()
         extraction = decoder.extract(video, Path(folder, "pictures"), arguments.strategy, check=sample)

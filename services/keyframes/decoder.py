@@ -1,8 +1,6 @@
-"""Decodes in a process of its own, so that a crash of FFmpeg is one failed video and not a lost worker.
+"""Decodes away from the worker, so that a crash of FFmpeg, or worse, is one failed video and not a lost worker.
 
-`Decoder` is the client. `python -m services.keyframes.decoder` is the process: it reads one JSON request a line from
-stdin and answers each with one JSON line on stdout, until stdin ends, which also ends it in the middle of a video: so
-it never outlives its client.
+`Decoder` is the client of `services.keyframes.decoder_process`, which gives each video a confined process of its own.
 """
 
 from __future__ import annotations
@@ -10,29 +8,37 @@ from __future__ import annotations
 import json
 import logging
 import os
-import queue
 import selectors
 import signal
+import stat
 import subprocess
 import sys
-import threading
 import time
-import traceback
 from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from services.keyframes.extraction import DEFAULT_STRATEGY, Extraction, extract
+from services.keyframes import sandbox
+from services.keyframes.extraction import DEFAULT_STRATEGY, Extraction, picture_files
 from services.keyframes.frames import DecodeLimits
 from shared.errors import ErrorKind, PermanentError, ReelmapError, TransientError
 
-# Decoders leak a little; a fresh process costs about a second of CPU.
-VIDEOS_PER_PROCESS = 200
 CHECK_EVERY_S = 1.0
 KEPT_STDERR_BYTES = 4096
+MAX_MESSAGE_CHARACTERS = 2000
+HELPER_ENVIRONMENT = (
+    # One process per core is the plan, and what has threads cannot be forked.
+    "OPENBLAS_NUM_THREADS=1",
+    "OMP_NUM_THREADS=1",
+    # Each video's process fills its memory afresh; in large pages that costs a third.
+    "GLIBC_TUNABLES=glibc.malloc.hugetlb=1",
+)
+# How long the helper may take to kill its child and end by itself. It needs milliseconds, unless it is just starting.
+END_S = 1.0
 
 log = logging.getLogger(__name__)
 
@@ -42,19 +48,21 @@ def never_stop() -> None:
 
 
 class Decoder:
-    """Extracts key frames in a helper process, started when first needed and replaced after an error or 200 videos.
+    """Extracts key frames, each video in a process of its own that may read that one file and write its pictures.
 
-    For use by one thread. A context manager; `close` ends the process.
+    A helper process, started when first needed, makes those processes. For use by one thread. A context manager;
+    `close` ends the helper.
+
+    helper_pid, reader_pid: the ids of the helper and of the process that reads a video, None while there is none.
     """
 
     def __init__(self) -> None:
-        self._process: subprocess.Popen[bytes] | None = None
-        self._videos = 0
+        self.reader_pid: int | None = None
+        self._helper: subprocess.Popen[bytes] | None = None
 
     @property
-    def pid(self) -> int | None:
-        """The helper process's id, or None while there is none."""
-        return self._process.pid if self._process is not None else None
+    def helper_pid(self) -> int | None:
+        return self._helper.pid if self._helper is not None else None
 
     def __enter__(self) -> Decoder:
         return self
@@ -73,97 +81,154 @@ class Decoder:
         limits: DecodeLimits | None = None,
         check: Callable[[], None] = never_stop,
     ) -> Extraction:
-        """Do as `services.keyframes.extraction.extract` does, in the helper process.
+        """Do as `services.keyframes.extraction.extract` does, in a confined process.
 
         check: called about once a second; when it raises, the process is killed and the exception goes to the caller.
-        Raises what `extract` raises, and PermanentError(DECODER_CRASHED) when the process dies.
+        Raises what `extract` raises, and PermanentError: DECODER_CRASHED when the process dies, DEADLINE when the video
+        takes longer than `limits` allow, TOO_LARGE when it takes more memory.
         """
+        limits = limits or DecodeLimits()
+        path, out_dir = Path(path).resolve(), Path(out_dir).resolve()
+        out_dir.mkdir(parents=True, exist_ok=True)
         request = {
-            "path": str(Path(path).resolve()),
-            "out_dir": str(Path(out_dir).resolve()),
+            "path": str(path),
+            "out_dir": str(out_dir),
             "strategy": strategy,
             "parameters": dict(parameters or {}),
-            "limits": asdict(limits or DecodeLimits()),
+            "limits": asdict(limits),
         }
         try:
-            answer = self._ask(request, check)
-            if "error" in answer:
-                raise _error(answer["error"])
+            status, answer, last_words = self._ask(request, _within(limits.max_wall_s, check))
         except BaseException:
-            self._kill()
-            raise
-        self._videos += 1
-        if self._videos >= VIDEOS_PER_PROCESS:
             self.close()
-        return Extraction.from_json(answer["extraction"])
+            raise
+        finally:
+            self.reader_pid = None
+        if status == -signal.SIGXCPU:
+            raise _took_too_long(f"{limits.max_cpu_s:,} seconds of computing")
+        if status:
+            raise _crashed(_reason(status), last_words)
+        return _read_answer(answer, out_dir)
 
     def close(self) -> None:
-        """End the process; a later call of `extract` starts a new one."""
-        self._kill()
+        """End the helper, and with it the process that reads a video; a later call of `extract` starts a new one."""
+        helper, self._helper = self._helper, None
+        if helper is None:
+            return
+        assert helper.stdin is not None and helper.stdout is not None and helper.stderr is not None
+        # The end of its stdin makes the helper kill its child by id, wherever that has got to.
+        with suppress(BrokenPipeError):
+            helper.stdin.close()
+        with suppress(subprocess.TimeoutExpired):
+            helper.wait(END_S)
+        with suppress(ProcessLookupError):
+            os.killpg(helper.pid, signal.SIGKILL)
+        helper.wait()
+        helper.stdout.close()
+        helper.stderr.close()
 
-    def _ask(self, request: Mapping[str, Any], check: Callable[[], None]) -> Any:
-        process = self._running_process()
-        assert process.stdin is not None and process.stdout is not None and process.stderr is not None
+    def _ask(self, request: Mapping[str, Any], check: Callable[[], None]) -> tuple[int, str, bytes]:
+        """Return how the process that read the video ended, what it answered, and the last that it wrote to stderr."""
+        helper = self._running_helper()
+        assert helper.stdin is not None and helper.stdout is not None and helper.stderr is not None
         last_words: deque[int] = deque(maxlen=KEPT_STDERR_BYTES)
-        answer = bytearray()
+        said = bytearray()
         with selectors.DefaultSelector() as selector:
-            selector.register(process.stdout, selectors.EVENT_READ)
-            selector.register(process.stderr, selectors.EVENT_READ)
+            selector.register(helper.stdout, selectors.EVENT_READ)
+            selector.register(helper.stderr, selectors.EVENT_READ)
             try:
-                process.stdin.write(json.dumps(request).encode() + b"\n")
-                process.stdin.flush()
+                helper.stdin.write(json.dumps(request).encode() + b"\n")
+                helper.stdin.flush()
             except BrokenPipeError as error:
-                raise _crashed(process, bytes(last_words)) from error
+                raise _crashed(_reason(helper.wait()), b"") from error
             check_at = time.monotonic() + CHECK_EVERY_S
-            while not answer.endswith(b"\n"):
+            while True:
                 for key, _ in selector.select(max(0.0, check_at - time.monotonic())):
                     chunk = os.read(key.fd, 65536)
-                    if key.fileobj is process.stdout:
-                        answer += chunk
-                        if not chunk:
-                            raise _crashed(process, bytes(last_words))
-                    elif chunk:
+                    if key.fileobj is helper.stderr:
                         last_words.extend(chunk)
-                    else:
-                        selector.unregister(process.stderr)
+                        if not chunk:
+                            selector.unregister(helper.stderr)
+                        continue
+                    if not chunk:
+                        raise _crashed(_reason(helper.wait()), bytes(last_words))
+                    said += chunk
+                    if self.reader_pid is None and b"\n" in said:
+                        first, _, said = said.partition(b"\n")
+                        self.reader_pid = json.loads(first)["pid"]
+                if said.endswith(b"\n"):
+                    break
                 if time.monotonic() >= check_at:
                     check()
                     check_at = time.monotonic() + CHECK_EVERY_S
-        return json.loads(answer)
+            while any(key.fileobj is helper.stderr for key, _ in selector.select(0)):
+                last_words.extend(os.read(helper.stderr.fileno(), 65536))
+        outcome = json.loads(said)
+        return outcome["status"], outcome["answer"], bytes(last_words)
 
-    def _running_process(self) -> subprocess.Popen[bytes]:
-        if self._process is not None and self._process.poll() is not None:
-            self._kill()  # it died while idle, which says nothing about the next video
-        if self._process is None:
-            self._videos = 0
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "services.keyframes.decoder"],
+    def _running_helper(self) -> subprocess.Popen[bytes]:
+        if self._helper is not None and self._helper.poll() is not None:
+            self.close()  # it died while idle, which says nothing about the next video
+        if self._helper is None:
+            for sentence in sandbox.missing_walls():
+                log.warning("%s", sentence)
+            self._helper = subprocess.Popen(
+                ["env", *HELPER_ENVIRONMENT, sys.executable, "-m", "services.keyframes.decoder_process"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 cwd=Path(__file__).parents[2],  # where `services` is found, installed or not
                 start_new_session=True,
             )
-        return self._process
-
-    def _kill(self) -> None:
-        process, self._process = self._process, None
-        if process is None:
-            return
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        for pipe in (process.stdin, process.stdout, process.stderr):
-            assert pipe is not None
-            pipe.close()
+        return self._helper
 
 
-def _crashed(process: subprocess.Popen[bytes], last_words: bytes) -> PermanentError:
-    code = process.wait()
-    reason = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-    log.warning(
-        "decoder process %d ended: %s; its last words: %s", process.pid, reason, last_words.decode(errors="replace")
-    )
+def _within(max_wall_s: float, check: Callable[[], None]) -> Callable[[], None]:
+    """The check, and after so many seconds an error."""
+    deadline = time.monotonic() + max_wall_s
+
+    def check_both() -> None:
+        check()
+        if time.monotonic() >= deadline:
+            raise _took_too_long(f"{max_wall_s:,.0f} seconds")
+
+    return check_both
+
+
+def _read_answer(answer: str, out_dir: Path) -> Extraction:
+    """The extraction, or raise the error, that the process reports.
+
+    A video that took its process over says what it likes, so nothing is believed of the answer that matters outside.
+    """
+    error: ReelmapError | None = None
+    try:
+        said = json.loads(answer)
+        if "error" in said:
+            error = _error(said["error"])
+        else:
+            extraction = Extraction.from_json(said["extraction"])
+            for key_frame in extraction.key_frames:
+                if (key_frame.file, key_frame.small_file) != picture_files(out_dir, key_frame.frame_index):
+                    raise ValueError(f"{key_frame.file} is not where pictures are written")
+                if not all(stat.S_ISREG(file.lstat().st_mode) for file in (key_frame.file, key_frame.small_file)):
+                    raise ValueError(f"{key_frame.file} is not a file")
+            return extraction
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OSError) as nonsense:
+        raise _crashed("its answer makes no sense", repr(nonsense).encode()) from nonsense
+    raise error
+
+
+def _error(said: Mapping[str, Any]) -> ReelmapError:
+    family = TransientError if said["is_transient"] else PermanentError
+    return family(ErrorKind(said["kind"]), str(said["message"])[:MAX_MESSAGE_CHARACTERS])
+
+
+def _reason(status: int) -> str:
+    return signal.Signals(-status).name if status < 0 else f"exit code {status}"
+
+
+def _crashed(reason: str, last_words: bytes) -> PermanentError:
+    log.warning("a decoder ended: %s; its last words: %s", reason, last_words.decode(errors="replace"))
     return PermanentError(
         ErrorKind.DECODER_CRASHED,
         f"The decoder crashed while it read this video ({reason}). The file is damaged or made to do harm, or memory "
@@ -171,49 +236,8 @@ def _crashed(process: subprocess.Popen[bytes], last_words: bytes) -> PermanentEr
     )
 
 
-def _error(answer: Mapping[str, Any]) -> ReelmapError:
-    family = TransientError if answer["is_transient"] else PermanentError
-    return family(ErrorKind(answer["kind"]), answer["message"])
-
-
-def main() -> None:
-    """Answer requests until stdin ends."""
-    import av.logging
-    import cv2
-
-    # One process per core is the plan; threads in each would only compete.
-    cv2.setNumThreads(1)
-    av.logging.set_level(av.logging.ERROR)
-    # Answers go to the real stdout; what a library prints goes to stderr and cannot be taken for an answer.
-    with os.fdopen(os.dup(1), "wb") as answers:
-        os.dup2(2, 1)
-        requests: queue.SimpleQueue[bytes] = queue.SimpleQueue()
-        threading.Thread(target=_read_requests, args=(requests,), daemon=True).start()
-        while True:
-            answer = json.dumps(_answer(json.loads(requests.get()))).encode() + b"\n"
-            answers.write(answer)
-            answers.flush()
-
-
-def _read_requests(requests: queue.SimpleQueue[bytes]) -> None:
-    for line in sys.stdin.buffer:
-        requests.put(line)
-    os._exit(0)  # the client is gone, and so is the reason to finish
-
-
-def _answer(request: Mapping[str, Any]) -> dict[str, Any]:
-    try:
-        limits = DecodeLimits(**request["limits"])
-        extraction = extract(request["path"], request["out_dir"], request["strategy"], request["parameters"], limits)
-    except ReelmapError as error:
-        is_transient = isinstance(error, TransientError)
-        return {"error": {"kind": error.kind, "message": error.message, "is_transient": is_transient}}
-    except Exception as error:
-        traceback.print_exc()
-        message = f"The decoder failed because of a defect of ours ({type(error).__name__}). Our log has the details."
-        return {"error": {"kind": ErrorKind.INTERNAL, "message": message, "is_transient": False}}
-    return {"extraction": extraction.to_json()}
-
-
-if __name__ == "__main__":
-    main()
+def _took_too_long(limit: str) -> PermanentError:
+    return PermanentError(
+        ErrorKind.DEADLINE,
+        f"Reading this video takes longer than the {limit} that are allowed. Send it in parts, or a smaller version.",
+    )

@@ -197,8 +197,7 @@ def _cover(shots: tuple[Shot, ...], frames: int, end_s: float) -> tuple[Shot, ..
 def _write(pick: Pick, facts: VideoFacts, out_dir: Path) -> KeyFrame:
     frame = pick.frame
     picture = rgb(frame, facts, PICTURE_PX)
-    file = out_dir / f"{frame.index:07d}.jpg"
-    small_file = out_dir / f"{frame.index:07d}_small.jpg"
+    file, small_file = picture_files(out_dir, frame.index)
     file.write_bytes(_jpeg(picture, PICTURE_QUALITY))
     small_file.write_bytes(_jpeg(_shrink(picture, SMALL_PICTURE_PX), SMALL_PICTURE_QUALITY))
     height_px, width_px = picture.shape[:2]
@@ -213,6 +212,11 @@ def _write(pick: Pick, facts: VideoFacts, out_dir: Path) -> KeyFrame:
         height_px=height_px,
         repeats=(),
     )
+
+
+def picture_files(out_dir: Path, frame_index: int) -> tuple[Path, Path]:
+    """Where the picture of a key frame and its small copy are written."""
+    return out_dir / f"{frame_index:07d}.jpg", out_dir / f"{frame_index:07d}_small.jpg"
 
 
 def _shrink(picture: NDArray[np.uint8], max_px: int) -> NDArray[np.uint8]:

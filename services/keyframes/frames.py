@@ -1,20 +1,23 @@
 """Reads the frames of a video file with PyAV, one after the other, with exact times, and turns frames into pictures.
 
 What is read is hostile or broken as a rule: a damaged packet costs its own frames and no others, limits hold while
-reading, and no FFmpeg protocol but `file` is ever used.
+reading, and FFmpeg is handed the one open file: it opens nothing itself, no other file and no connection.
 """
 
 from __future__ import annotations
 
+import errno
 import heapq
 import itertools
+import mmap
+import os
 import re
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, NoReturn
 
 import av
 import numpy as np
@@ -60,17 +63,25 @@ MAX_REORDERED_PACKETS = 64
 # Unlabelled YUV is BT.709 from this many lines on, BT.601 below, as players assume.
 HD_LINES = 720
 AVCOL_SPC_UNSPECIFIED = 2
+# Where less than this is to be had, memory is short. The largest frame that is allowed takes about as much.
+LITTLE_MEMORY_BYTES = 256 * 2**20
 AVFMT_TS_DISCONT = 0x0200  # the clock of such a container can be set anew within a file
 
 
 @dataclass(frozen=True)
 class DecodeLimits:
-    """What a video may ask of the decoder; checked while reading."""
+    """What a video may ask of the decoder; checked while reading.
+
+    max_memory_bytes, max_cpu_s and max_wall_s hold in a process of its own only, see `services.keyframes.decoder`.
+    """
 
     max_duration_s: float = 6 * 3600.0
     max_frames: int = 2_000_000
     max_pixels: int = 8192 * 4352  # per frame: 8K with the rows that codecs add
     max_streams: int = 64
+    max_memory_bytes: int = 4 * 2**30  # twice what 8K with 10 bits and 16 reference frames takes
+    max_cpu_s: int = 6 * 3600
+    max_wall_s: float = 12 * 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +155,12 @@ class VideoReader:
         self._i_frames_only = i_frames_only
 
     def __enter__(self) -> VideoReader:
-        self._container = _open(self._path, self._limits)
+        self._file = _open_file(self._path)
+        try:
+            self._container = _open(self._file, self._limits)
+        except BaseException:
+            self._file.close()
+            raise
         try:
             self._stream = _choose_stream(self._container, self._limits)
             self._refuse_if_too_large(self._stream.width, self._stream.height)
@@ -163,6 +179,7 @@ class VideoReader:
             self._frames = _after(first, frames)
         except BaseException:
             self._container.close()
+            self._file.close()
             raise
         return self
 
@@ -172,6 +189,7 @@ class VideoReader:
         # First the generator: one that goes on with a closed container takes the process down (seen with PyAV 18.1).
         self._frames.close()
         self._container.close()
+        self._file.close()
 
     def __iter__(self) -> Iterator[Frame]:
         return self._frames
@@ -269,7 +287,11 @@ class VideoReader:
                 failures = 0
             except StopIteration:
                 return
-            except FFmpegError:
+            except IndexError:
+                # A packet of a stream that appeared only now, which PyAV does not know; it is not the one we read.
+                packets = self._container.demux(self._stream)
+            except FFmpegError as error:
+                _refuse_if_memory_is_short(self._limits, error)
                 self.damaged_packets += 1
                 failures += 1
                 packets = self._container.demux(self._stream)
@@ -277,7 +299,8 @@ class VideoReader:
     def _decode(self, packet: Packet[VideoStream] | None) -> list[VideoFrame]:
         try:
             pictures = self._stream.decode(packet)
-        except FFmpegError:
+        except FFmpegError as error:
+            _refuse_if_memory_is_short(self._limits, error)
             self.damaged_packets += 1
             return []
         for picture in pictures:
@@ -356,40 +379,97 @@ def _first_field(picture: VideoFrame) -> VideoFrame:
     return field
 
 
-def _open(path: Path, limits: DecodeLimits) -> InputContainer:
+def _open_file(path: Path) -> BinaryIO:
     if not path.exists():
         raise PermanentError(ErrorKind.NOT_FOUND, f"There is no file {path}. Check its name.")
     if not path.is_file():
         raise PermanentError(ErrorKind.NOT_A_VIDEO, f"{path} is not a file. Name the video files inside it.")
     if path.stat().st_size == 0:
         raise PermanentError(ErrorKind.EMPTY, "The file is empty (0 bytes). Check its origin, and send it again.")
+    return path.open("rb", buffering=0)  # FFmpeg has a buffer of its own
+
+
+class _Input:
+    """An open file as FFmpeg is given it.
+
+    A place where nobody can read is an answer here: an exception would be raised by PyAV after FFmpeg got over it.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.name = file.name  # FFmpeg guesses raw formats by it
+        self.read = file.read
+        self.tell = file.tell
+        self._seek = file.seek
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        try:
+            return self._seek(offset, whence)
+        except OSError as error:
+            return -(error.errno or errno.EINVAL)
+
+
+def _open(file: BinaryIO, limits: DecodeLimits) -> InputContainer:
     try:
         container = av.open(
-            f"file:{path}",
+            _Input(file),
+            "r",
             options={
                 "protocol_whitelist": "file",
                 "format_whitelist": CONTAINERS,
+                "enable_drefs": "0",
                 **_pixel_limit(limits),
                 "threads": "1",
             },
+            io_open=_refuse_other_files,
             metadata_errors="ignore",
         )
     except FFmpegError as error:
-        raise _not_opened(path) from error
+        _refuse_if_memory_is_short(limits, error)
+        raise _not_opened(file) from error
     if container.metadata.get("major_brand", "").strip() in PICTURE_BRANDS:
         container.close()
         raise _not_a_video()
     return container
 
 
+def _refuse_other_files(url: str, flags: int, options: dict[str, str]) -> NoReturn:
+    """What FFmpeg calls when a file names another one that it wants to open."""
+    raise PermanentError(
+        ErrorKind.NOT_A_VIDEO,
+        "The file does not hold its pictures itself but refers to other files, which are never opened. Send the file "
+        "that holds them.",
+    )
+
+
+def _refuse_if_memory_is_short(limits: DecodeLimits, error: FFmpegError) -> None:
+    """Decoders call a frame damaged for which they get no memory, and say "no memory" of absurd sizes in damaged files.
+
+    So what they say is not looked at: memory is asked for.
+    """
+    try:
+        mmap.mmap(-1, LITTLE_MEMORY_BYTES).close()
+    except OSError:
+        raise out_of_memory(limits) from error
+
+
+def out_of_memory(limits: DecodeLimits) -> PermanentError:
+    """What to raise where memory ran out."""
+    return PermanentError(
+        ErrorKind.TOO_LARGE,
+        f"The video takes more than the {limits.max_memory_bytes // 2**20:,} MiB of memory that are allowed for "
+        "decoding. Send a version with smaller frames.",
+    )
+
+
 def _pixel_limit(limits: DecodeLimits) -> dict[str, str]:
-    # FFmpeg counts the padding of its buffers too. The reader refuses exactly; this bounds what is allocated before.
-    return {"max_pixels": str(2 * limits.max_pixels)}
+    # FFmpeg counts the padding of its buffers too, and calls what is larger damaged. The reader refuses exactly, and
+    # says why; this bounds what is allocated before.
+    return {"max_pixels": str(4 * limits.max_pixels)}
 
 
-def _not_opened(path: Path) -> PermanentError:
-    with path.open("rb") as file:
-        start = file.read(16)
+def _not_opened(file: BinaryIO) -> PermanentError:
+    file.seek(0)
+    start = file.read(16)
     container = next((name for name, pattern in CONTAINER_STARTS.items() if pattern.match(start)), None)
     if container is None:
         return _not_a_video()

@@ -57,7 +57,7 @@ def signature(picture: VideoFrame) -> Signature:
     """Return the signature of a decoded picture; of an interlaced one, of its first field."""
     bits = PLANAR_BITS.get(picture.format.name)
     if bits is None:
-        picture = picture.reformat(format="yuv420p")
+        picture = picture.reformat(format="yuv420p", threads=1)
         bits = 8
     values = np.empty((LUMA_HEIGHT_PX + CHROMA_HEIGHT_PX, LUMA_WIDTH_PX), np.uint8)
     interlaced = picture.interlaced_frame
@@ -78,7 +78,7 @@ def luma_samples(picture: VideoFrame) -> NDArray[np.uint8]:
     """Return the luma of a decoded picture at full size, uint8 (H, W); of an interlaced one, its first field."""
     bits = PLANAR_BITS.get(picture.format.name)
     if bits is None:
-        picture = picture.reformat(format="gray")
+        picture = picture.reformat(format="gray", threads=1)
         bits = 8
     return _to_8_bits(_samples(picture.planes[0], bits, picture.interlaced_frame), bits)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -33,7 +34,12 @@ def make_stage(
         max_duration_s=settings.max_video_s,
     )
     reach = Reach(settings.allow_private_hosts, settings.fetch_port_numbers)
-    decode_limits = DecodeLimits(max_duration_s=settings.max_video_s)
+    # The stage's deadline ends a video; the decoder's own limits also do where this process cannot look any more.
+    decode_limits = DecodeLimits(
+        max_duration_s=settings.max_video_s,
+        max_cpu_s=math.ceil(settings.keyframes_deadline_s),
+        max_wall_s=settings.keyframes_deadline_s,
+    )
 
     @contextmanager
     def brought(source: SourceWork, work: Work) -> Iterator[Fetched]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from services.keyframes.decoder import VIDEOS_PER_PROCESS, Decoder
+from services.keyframes.decoder import Decoder
 from services.keyframes.tasks import make_stage
 from shared.celery_app import StopSignal, run_worker
 from shared.pipeline import Queue
 from shared.settings import load_settings
 from shared.start import explained
 from shared.workplace import open_workplace
+
+# A child takes its decoder's helper with it, and a helper costs about a second of CPU to start.
+VIDEOS_PER_PROCESS = 200
 
 
 @explained()
@@ -24,7 +27,6 @@ def main() -> None:
         lambda task_id: place.runner.run_tasks([task_id], stage),
         stop=stop,
         processes=settings.keyframes_processes,
-        # A child takes its decoder's process with it, so that one that goes earlier would cost a start of both.
         tasks_per_process=VIDEOS_PER_PROCESS,
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import select
 import time
 import uuid
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,14 +30,16 @@ LOOK_EVERY_S = 1.0
 
 def check_picture(path: Path) -> None:
     """Look at the file's header; nothing is decoded here. Raises `Invalid`."""
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
     try:
-        with path.open("rb") as file, Image.open(file, formats=FORMATS) as picture:
-            width_px, height_px = picture.size
-    except Image.DecompressionBombError:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with path.open("rb") as file, Image.open(file, formats=FORMATS) as picture:
+                width_px, height_px = picture.size
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         width_px = height_px = MAX_PICTURE_PIXELS
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError):
+    except Exception:  # damaged headers make Pillow raise anything from OSError to IndexError
         invalid("picture", "this is not a JPEG, PNG or WebP picture")
     if width_px * height_px > MAX_PICTURE_PIXELS:
         invalid("picture", f"the picture has more than {MAX_PICTURE_PIXELS // 10**6} million pixels; make it smaller")

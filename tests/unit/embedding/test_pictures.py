@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import resource
 import struct
 import zlib
+from random import Random
 
 import numpy as np
 import pytest
@@ -120,3 +122,75 @@ def test_half_a_picture_is_refused(format):
 @pytest.mark.parametrize("size", [(10_000, 5_001), (12_000, 9_000), (60_000, 60_000)])
 def test_a_picture_of_too_many_pixels_is_refused_before_it_is_decoded(size):
     assert "50 megapixels" in refusal(png_that_claims(*size))
+
+
+def chunk(name: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+
+def png_with(*chunks: bytes) -> bytes:
+    """A whole PNG with these chunks after its header."""
+    png = encoded(Image.new("RGB", (4, 4), RED))
+    return png[:33] + b"".join(chunks) + png[33:]
+
+
+MEGABYTE = 2**20
+BOMB = zlib.compress(bytes(100 * MEGABYTE), 9)
+ALLOWED = zlib.compress(bytes(MEGABYTE - 100), 9)
+REFUSED_BOMBS = {
+    "one text": lambda: png_with(chunk(b"zTXt", b"key\0\0" + BOMB)),
+    "international text": lambda: png_with(chunk(b"iTXt", b"key\0\1\0\0\0" + BOMB)),
+    "colour profile": lambda: png_with(chunk(b"iCCP", b"key\0\0" + BOMB)),
+    "many texts": lambda: png_with(*(chunk(b"zTXt", b"%d\0\0" % number + ALLOWED) for number in range(100))),
+}
+
+
+@pytest.mark.parametrize("bomb", REFUSED_BOMBS)
+def test_what_unpacks_to_too_much_is_refused(bomb):
+    assert "damaged" in refusal(REFUSED_BOMBS[bomb]())
+
+
+def test_pixels_beyond_the_picture_are_not_unpacked():
+    header = b"IHDR" + struct.pack(">IIBBBBB", 4, 4, 8, 2, 0, 0, 0)
+    data = b"\x89PNG\r\n\x1a\n" + chunk(header[:4], header[4:]) + chunk(b"IDAT", BOMB) + chunk(b"IEND", b"")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+    assert read_picture(data).shape == (4, 4, 3)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # kilobytes
+
+
+def test_a_picture_that_is_also_a_page_is_only_a_picture():
+    data = encoded(Image.new("RGB", (4, 4), RED), "JPEG") + b"<html><script>alert(1)</script></html>"
+
+    assert read_picture(data).shape == (4, 4, 3)
+
+
+@pytest.mark.parametrize(
+    "exif", [b"Exif\0\0", b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0MM\0*\0\0\0\x08\xff\xff" + b"\x01" * 99]
+)
+def test_a_broken_note_of_the_camera_does_not_spoil_the_picture_or_is_damage(exif):
+    data = encoded(Image.new("RGB", (4, 4), RED), "JPEG", exif=exif)
+    try:
+        assert read_picture(data).shape == (4, 4, 3)
+    except PermanentError as error:
+        assert error.kind is ErrorKind.BAD_PICTURE
+
+
+@pytest.mark.filterwarnings("ignore")  # what Pillow says of odd metadata is no concern here
+def test_damage_of_any_kind_is_a_picture_or_a_sentence():
+    random = Random(5)
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (32, 48, 3), np.uint8))
+    whole = [encoded(noise, "PNG"), encoded(noise, "JPEG"), encoded(noise, "WEBP"), encoded(noise.convert("P"), "PNG")]
+    whole.append(encoded(noise, "WEBP", save_all=True, append_images=[noise.rotate(90)]))
+    read = 0
+    for number in range(600):
+        data = bytearray(whole[number % len(whole)])
+        for _ in range(random.choice((1, 3, 30))):
+            data[random.randrange(min(len(data), random.choice((64, len(data)))))] = random.randrange(256)
+        if random.random() < 0.3:
+            del data[random.randrange(len(data)) :]
+        try:
+            read += read_picture(bytes(data)).shape[2] == 3
+        except PermanentError as error:
+            assert error.kind is ErrorKind.BAD_PICTURE
+    assert 50 < read < 550

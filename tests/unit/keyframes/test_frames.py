@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import json
 import shutil
@@ -16,6 +17,7 @@ import pytest
 from av.video.frame import VideoFrame
 from av.video.reformatter import Colorspace, ColorTrc
 
+from services.keyframes import frames as frames_module
 from services.keyframes.frames import DecodeLimits, Frame, VideoFacts, VideoReader, rgb
 from shared.errors import ErrorKind, PermanentError
 
@@ -399,6 +401,24 @@ def test_a_codec_nobody_knows_is_refused_with_what_to_do(write_video, numbered_p
 
     assert error.kind is ErrorKind.DAMAGED
     assert "Convert it" in error.message
+
+
+def test_a_stream_that_appears_late_does_not_end_the_reading(
+    write_video, write_sound, numbered_pictures, tmp_path
+) -> None:
+    film = write_video(numbered_pictures(300), "film.ts", rate_hz=25).read_bytes()
+    path = tmp_path / "late.ts"
+    path.write_bytes(film + write_sound("sound.ts").read_bytes() + film)
+
+    assert len(read(path)[1]) >= 599  # the sound has the film's PID, which may cost the picture before it
+
+
+def test_a_place_where_nobody_can_read_is_an_answer(three_shots) -> None:
+    with three_shots.open("rb", buffering=0) as file:
+        source = frames_module._Input(file)
+
+        assert source.seek(-1) == -errno.EINVAL
+        assert source.seek(8) == source.tell() == 8
 
 
 def test_limits_hold(write_video, numbered_pictures, tmp_path) -> None:
