@@ -10,6 +10,7 @@ import mmap
 import os
 import warnings
 from collections.abc import Callable
+from typing import NoReturn
 
 from celery import Celery, signals
 from celery.exceptions import SecurityWarning
@@ -23,12 +24,9 @@ from shared.logs import configure_logging
 from shared.pipeline import STAGE_OF_QUEUE, TASK_NAME, Queue, UnreadableMessage, message, task_id_of
 from shared.settings import Settings
 from shared.start import note_signals, wait_for_servers
-from shared.worker_health import StallWatchdog, liveness_step, patient_consumer
+from shared.worker_health import EXIT_SPOILED, Watchdog, liveness_step, patient_consumer
 
 logger = logging.getLogger(__name__)
-
-#: How a child ends that can do no further task.
-SPOILED_EXIT_CODE = 70
 
 #: Seconds that Celery's hard limit lies above a stage's deadline: the worker itself gives up first, with a reason.
 HARD_LIMIT_MARGIN_S = 60
@@ -130,6 +128,25 @@ class StopSignal:
         return bool(self._byte[0])
 
 
+class SpoiledChildren:
+    """How many children in a row could do no further task, counted in memory that the main process shares with them."""
+
+    def __init__(self) -> None:
+        self._byte = mmap.mmap(-1, 1)
+
+    def note_end(self) -> NoReturn:
+        """End this child. Celery takes its message for done, and starts another child."""
+        self._byte[0] = min(self._byte[0] + 1, 255)
+        os._exit(EXIT_SPOILED)
+
+    def note_success(self) -> None:
+        """A child did a task: whatever was lost is back."""
+        self._byte[0] = 0
+
+    def __call__(self) -> int:
+        return self._byte[0]
+
+
 def worker_name(queue: Queue) -> str:
     """What Redis and Postgres show as the name of a worker's connections."""
     return f"reelmap-{queue.value}"
@@ -157,8 +174,14 @@ def run_worker(
         return
     app = make_celery(settings, name)
     app.conf.worker_consumer = patient_consumer(alive)
-    watchdog = StallWatchdog(
-        redis_url=settings.redis_url, queue=queue, stall_after_s=settings.stall_after_s, stopping=stop, alive=alive
+    spoiled = SpoiledChildren()
+    watchdog = Watchdog(
+        redis_url=settings.redis_url,
+        queue=queue,
+        stall_after_s=settings.stall_after_s,
+        spoiled=spoiled,
+        stopping=stop,
+        alive=alive,
     )
     app.steps["worker"].add(liveness_step(alive, watchdog, stop))
 
@@ -173,8 +196,8 @@ def run_worker(
         try:
             run(task_id)
         except ProcessSpoiled:
-            # Celery takes the message of a child that is gone for done, and starts another child.
-            os._exit(SPOILED_EXIT_CODE)
+            spoiled.note_end()
+        spoiled.note_success()
         failpoints.reach(f"{queue.value}.before_acknowledgement")
 
     # Connected receivers are kept by weak reference, so these names must outlive the call below.

@@ -10,12 +10,9 @@ from __future__ import annotations
 import errno
 import logging
 import os
-import shutil
 import socket
-import tempfile
 import threading
 import time
-import uuid
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -28,6 +25,7 @@ from shared import failpoints, tasks
 from shared.db import Database, is_unavailable
 from shared.errors import ErrorKind, PermanentError, ProcessSpoiled, TransientError
 from shared.tasks import Claim
+from shared.work_folders import sweep, work_folder
 
 logger = logging.getLogger(__name__)
 
@@ -226,7 +224,8 @@ class Runner:
             self.database.retrying(save)
             failpoints.reach(f"{claim.queue}.after_commit")
         except LeaseLost:
-            logger.warning("the task is not ours any more, its results are dropped", extra=_name("fenced", claim))
+            # Or its COMMIT went through and the answer was lost; then its results are saved already.
+            logger.warning("the task is not ours any more, nothing is saved now", extra=_name("fenced", claim))
         except Exception as error:
             self._end_badly(claim, error)
 
@@ -269,12 +268,9 @@ class Runner:
     def _heartbeat(self, claims: list[Claim], stage: Stage[Loaded, Result]) -> Iterator[Work]:
         """Renew the leases of `claims` while the block runs, until the stage's deadline."""
         ended = threading.Event()
-        self.work_folder.mkdir(parents=True, exist_ok=True)
-        sweep_work_folder(self.work_folder)
-        with tempfile.TemporaryDirectory(
-            prefix=f"{os.getpid()}-{uuid.uuid4().hex[:8]}-", dir=self.work_folder, ignore_cleanup_errors=True
-        ) as folder:
-            work = Work(Path(folder), stage.deadline_s, self.stop_grace_s, self.stopping)
+        sweep(self.work_folder)
+        with work_folder(self.work_folder) as folder:
+            work = Work(folder, stage.deadline_s, self.stop_grace_s, self.stopping)
 
             def beat() -> None:
                 renew_at = time.monotonic() + self.heartbeat_s
@@ -312,24 +308,6 @@ class Runner:
                 self._end(claim, tasks.hand_back)
             except Exception as error:  # its lease expires
                 logger.warning("could not hand the task back: %s", _short(error))
-
-
-def sweep_work_folder(folder: Path) -> None:
-    """Remove what processes of this machine that were killed left behind."""
-    for leftover in folder.glob("*-*-*") if folder.is_dir() else ():
-        pid = leftover.name.split("-", 1)[0]
-        if pid.isdigit() and not _is_alive(int(pid)):
-            shutil.rmtree(leftover, ignore_errors=True)
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # alive, and somebody else's
-        return True
-    return True
 
 
 def _name(event: str, claim: Claim) -> dict[str, object]:

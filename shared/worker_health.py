@@ -21,11 +21,18 @@ from shared.start import connect_redis
 
 logger = logging.getLogger(__name__)
 
-#: Exit code of a worker that ended itself because messages waited and it received none.
-EXIT_STALLED = 3
+#: Exit codes of a worker that ended itself: because messages waited and it received none; because its children end one
+#: after the other, each unable to do a task, as without a GPU; also that of such a child.
+EXIT_STALLED, EXIT_SPOILED = 3, 70
+
+#: So many children in a row: a worker that fails at once would win every task from those that work.
+MOST_SPOILED = 3
 
 #: A longer gap between two looks means that the process itself stood still, which says nothing about its consumer.
 LONGEST_GAP_S = 30.0
+
+#: Between two looks at the count, which costs nothing: the queue must not be emptied meanwhile.
+LOOK_FOR_SPOILED_S = 0.1
 
 #: Between two tries to reach a broker that is away.
 LONGEST_WAIT_S = 5
@@ -55,20 +62,31 @@ class StallJudge:
         return now - self._since >= self.stall_after_s
 
 
-class StallWatchdog(threading.Thread):
-    """Looks at the queue beside the event loop, over a connection of its own, and ends a process that is deaf.
+class Watchdog(threading.Thread):
+    """Looks beside the event loop whether the worker is of use; ends it when it is deaf or its children are spoiled.
 
-    The process ends at once: it has no task, and a loop that does not hear messages may not hear a request either.
+    It looks at the queue over a connection of its own. The process ends at once: it has no task, and a loop that does
+    not hear messages may not hear a request either.
+
+    spoiled: how many children in a row could do no further task.
     """
 
     def __init__(
-        self, *, redis_url: str, queue: Queue, stall_after_s: float, stopping: Callable[[], bool], alive: AliveFile
+        self,
+        *,
+        redis_url: str,
+        queue: Queue,
+        stall_after_s: float,
+        spoiled: Callable[[], int],
+        stopping: Callable[[], bool],
+        alive: AliveFile,
     ) -> None:
-        super().__init__(name="stall-watchdog", daemon=True)
+        super().__init__(name="watchdog", daemon=True)
         self._redis_url = redis_url
         self._queue = queue
         self._judge = StallJudge(stall_after_s)
         self._every_s = min(5.0, stall_after_s / 4)
+        self._spoiled = spoiled
         self._stopping = stopping
         self._alive = alive
 
@@ -85,23 +103,33 @@ class StallWatchdog(threading.Thread):
                     busy=len(state.reserved_requests) > 0,
                     received=state.all_total_count[0],
                 ):
-                    self._end(waiting)
-                time.sleep(self._every_s)
+                    logger.error(
+                        "%d messages wait and none was received for %g s; ending, so that a fresh worker reads them",
+                        waiting,
+                        self._judge.stall_after_s,
+                        extra={"event": "stalled", "queue": self._queue.value},
+                    )
+                    self._end(EXIT_STALLED)
+                self._sleep()
 
-    def _end(self, waiting: int | None) -> None:
-        logger.error(
-            "%d messages wait and none was received for %g s; ending, so that a fresh worker reads them",
-            waiting,
-            self._judge.stall_after_s,
-            extra={"event": "stalled", "queue": self._queue.value},
-        )
+    def _sleep(self) -> None:
+        until = time.monotonic() + self._every_s
+        while time.monotonic() < until:
+            if self._spoiled() >= MOST_SPOILED:
+                logger.error(
+                    "%d processes in a row could do no task; ending, for whoever watches to look at this machine",
+                    MOST_SPOILED,
+                    extra={"event": "spoiled", "queue": self._queue.value},
+                )
+                self._end(EXIT_SPOILED)
+            time.sleep(LOOK_FOR_SPOILED_S)
+
+    def _end(self, code: int) -> None:
         self._alive.remove()
-        os._exit(EXIT_STALLED)
+        os._exit(code)
 
 
-def liveness_step(
-    alive: AliveFile, watchdog: StallWatchdog, stopping: Callable[[], bool]
-) -> type[bootsteps.StartStopStep]:
+def liveness_step(alive: AliveFile, watchdog: Watchdog, stopping: Callable[[], bool]) -> type[bootsteps.StartStopStep]:
     """The part of a Celery worker that touches the alive file from the event loop, and starts the watchdog.
 
     stopping: whether the process was asked to stop before Celery listened to signals.

@@ -11,8 +11,9 @@ from shared import failpoints
 from shared.blobs import BlobStore, FolderBlobs
 from shared.db import Database
 from shared.pipeline import Queue
-from shared.runner import Runner, sweep_work_folder
+from shared.runner import Runner
 from shared.settings import Settings
+from shared.work_folders import sweep
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ def open_workplace(settings: Settings, queue: Queue, stopping: Callable[[], bool
     failpoints.arm(settings.failpoints_folder)
     folder = settings.work_folder or Path(tempfile.gettempdir(), "reelmap")
     folder = folder / queue.value
-    sweep_work_folder(folder)
+    sweep(folder)
     database = Database(settings.database_url, application_name=f"reelmap-{queue.value}")
     runner = Runner(
         database=database,

@@ -12,9 +12,9 @@ from gunicorn.glogging import Logger  # type: ignore[import-untyped]
 from services.api.access import check_settings
 from services.api.app import create_app
 from shared.logs import configure_logging
-from shared.runner import sweep_work_folder
 from shared.settings import Settings, load_settings
 from shared.start import explained
+from shared.work_folders import sweep
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +73,7 @@ def main() -> None:
     settings.require("database_url", "blobs_folder")
     check_settings(settings)
     if settings.work_folder:
-        sweep_work_folder(settings.work_folder)  # uploads that were on their way when a process was killed
+        sweep(settings.work_folder)  # uploads that were on their way when a process was killed
     logger.info("answering on http://%s:%d", settings.api_host, settings.api_port, extra={"event": "server_started"})
     Server(settings).run()
 

@@ -62,12 +62,15 @@ class Dispatcher:
                 logger.warning("lease expired, task is %s", state, extra={"event": "taken_back", "task_id": task_id})
 
     def _notice_emptied_broker(self) -> None:
-        # Set before anything is sent: if Redis is emptied later, the next turn finds the key gone.
-        if self.redis.set(EPOCH_KEY, uuid.uuid4().hex, nx=True):
-            with self.database.transaction() as connection:
-                forgotten = sum(tasks.forget_sent(connection, queue) for queue in Queue)
-            if forgotten:
-                logger.warning("the broker was emptied, sending %d tasks again", forgotten, extra={"event": "emptied"})
+        if self.redis.exists(EPOCH_KEY):
+            return
+        with self.database.transaction() as connection:
+            forgotten = sum(tasks.forget_sent(connection, queue) for queue in Queue)
+        # After the rows know, in case the database is away too; before anything is sent, so that the key is gone when
+        # a message is.
+        self.redis.set(EPOCH_KEY, uuid.uuid4().hex)
+        if forgotten:
+            logger.warning("the broker was emptied, sending %d tasks again", forgotten, extra={"event": "emptied"})
 
     def _forget_lost(self, queue: Queue) -> None:
         """Forget `sent_at` where the message must be lost: overtaken, or the queue has been empty for long enough."""

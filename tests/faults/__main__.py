@@ -96,12 +96,12 @@ def table(paths: Sequence[Path]) -> None:
 @seed_option
 @logs_option
 def soak(minutes: float, timing: str, seed: int | None, keep_logs: Path | None) -> None:
-    """Inject faults at random over jobs that keep coming. The same seed makes the same choices."""
+    """Inject faults at random over jobs that keep coming. The same seed injects the same faults at the same seconds."""
     seed = _seed(seed)
     began_at = time.monotonic()
     with _scene(TIMINGS[timing], seed, keep_logs) as here:
         try:
-            summary = Soak(here, click.echo).run(minutes)
+            summary = Soak(here, seed, click.echo).run(minutes)
         except Exception as error:
             _keep(here, keep_logs)
             if not isinstance(error, Broken):

@@ -21,17 +21,19 @@ from urllib.parse import quote
 import redis
 from sqlalchemy import make_url, text
 
-from services.client import FINAL_STATES, ApiError, Client
+from services.client import FINAL_STATES, Client
 from services.local.guard import Guard
 from services.local.postgres import EmbeddedPostgres
 from services.local.redis import EmbeddedRedis
 from services.local.up import PATIENT_THREADS, PROCESSES
 from shared.db import Database, migrate
-from shared.pipeline import Queue
 from shared.settings import Settings, load_settings
+from shared.work_folders import PREFIX
 from tests.faults.network import Link, Network
 
 LOOK_EVERY_S = 0.05
+#: After so long the system ends a connection to Postgres on which nothing is heard (`tcp_user_timeout`, shared/db.py).
+POSTGRES_SILENCE_S = 20
 SOCKET_NAME = ".s.PGSQL.5432"
 #: How long anything of a start may take on a busy machine.
 START_TIMEOUT_S = 60
@@ -210,7 +212,9 @@ class Installation:
         folder = self._sockets / name
         folder.mkdir()
         return self._network.link(
-            lambda: Path(str(make_url(self.postgres.url()).query["host"]), SOCKET_NAME), folder / SOCKET_NAME
+            lambda: Path(str(make_url(self.postgres.url()).query["host"]), SOCKET_NAME),
+            folder / SOCKET_NAME,
+            gives_up_s=POSTGRES_SILENCE_S,
         )
 
     def _wait_until_started(self, name: str) -> None:
@@ -246,11 +250,6 @@ class Installation:
 
     def is_running(self, name: str) -> bool:
         return self._guard.reap(self.members[name].process) is None
-
-    def restart(self, name: str) -> None:
-        """Kill -9 and start again."""
-        self.end(name, signal.SIGKILL)
-        self.start(name)
 
     def log_of(self, name: str) -> str:
         return (self.logs / f"{name}.log").read_text()
@@ -379,13 +378,8 @@ class Installation:
         return int(owner.rpartition(":")[2])
 
     def leftovers(self) -> list[str]:
-        """Names of what lies in the work folder."""
-        return [
-            path.relative_to(self.work).as_posix()
-            for path in self.work.rglob("*")
-            if path.parent.name in set(Queue) or path.parent == self.work
-            if not (path.parent == self.work and path.name in set(Queue))
-        ]
+        """Folders of work that is not done, or whose process left them behind."""
+        return [path.relative_to(self.work).as_posix() for path in self.work.rglob(f"{PREFIX}*") if path.is_dir()]
 
 
 def _without_settings() -> dict[str, str]:
@@ -396,6 +390,3 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-__all__ = ["ApiError", "Broken", "Installation", "Member", "wait_for"]

@@ -17,10 +17,15 @@ class Link:
 
     pass: bytes go through after `delay_s`. cut: connections are closed and new ones closed at once. silent: connections
     stay open and nothing goes through, and those that were open then stay silent for ever, as after a lost route.
+    mute: questions go through, answers do not.
+
+    gives_up_s: when silent and mute connections end after all, where it is the system that ends them (TCP's keep-alive
+        and user timeout, which our sockets of one machine do not have); None: the process must notice by itself.
     """
 
-    def __init__(self, target: Callable[[], Address]) -> None:
+    def __init__(self, target: Callable[[], Address], gives_up_s: float | None) -> None:
         self.target = target
+        self.gives_up_s = gives_up_s
         self.mode = "pass"
         self.delay_s = 0.0
         self.listens_at: Address = 0
@@ -31,8 +36,9 @@ class Link:
         if self.mode == "cut":
             writer.close()
             return
-        connection = _Connection(self, reader, writer, is_silent=self.mode == "silent")
+        connection = _Connection(self, reader, writer)
         self._open.add(connection)
+        connection.obey(self.mode)
         try:
             await connection.carry()
         finally:
@@ -42,18 +48,13 @@ class Link:
         """Change what happens to bytes from now on."""
         self.mode, self.delay_s = mode, delay_s
         for connection in self._open:
-            if mode == "silent":
-                connection.is_silent = True
-            elif mode == "cut":
-                connection.close()
+            connection.obey(mode)
 
 
 class _Connection:
-    def __init__(
-        self, link: Link, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, is_silent: bool
-    ) -> None:
+    def __init__(self, link: Link, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.link = link
-        self.is_silent = is_silent
+        self._asks = self._answers = True
         self._client = (reader, writer)
         self._writers = [writer]
         self._closed = asyncio.Event()
@@ -70,12 +71,26 @@ class _Connection:
             writer.close()
             return
         self._writers.append(server[1])
-        await asyncio.gather(self._pump(reader, server[1]), self._pump(server[0], writer))
+        await asyncio.gather(
+            self._pump(reader, server[1], lambda: self._asks), self._pump(server[0], writer, lambda: self._answers)
+        )
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def obey(self, mode: str) -> None:
+        """Do as a link of this mode does; what has become silent stays so."""
+        if mode == "cut":
+            self.close()
+        if mode in ("silent", "mute"):
+            self._answers = False
+            self._asks = self._asks and mode == "mute"
+            if self.link.gives_up_s is not None:
+                asyncio.get_running_loop().call_later(self.link.gives_up_s, self.close)
+
+    async def _pump(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, passes: Callable[[], bool]
+    ) -> None:
         try:
             while data := await reader.read(65536):
-                if self.is_silent:
+                if not passes():
                     continue
                 if self.link.delay_s:
                     await asyncio.sleep(self.link.delay_s)
@@ -85,7 +100,7 @@ class _Connection:
             pass
         finally:
             # The end of a connection is news too, which a silent network does not bring.
-            if not self.is_silent:
+            if passes():
                 self.close()
             else:
                 await self._closed.wait()
@@ -115,9 +130,11 @@ class Network:
         self._thread.join()
         self._loop.close()
 
-    def link(self, target: Callable[[], Address], socket: Path | None = None) -> Link:
+    def link(
+        self, target: Callable[[], Address], socket: Path | None = None, *, gives_up_s: float | None = None
+    ) -> Link:
         """A new link to wherever the server is at each connection; it listens on a port of its own, or at `socket`."""
-        link = Link(target)
+        link = Link(target, gives_up_s)
         self._links.append(link)
         link.listens_at = self._run(self._listen(link, socket))
         return link

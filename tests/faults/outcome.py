@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable
 from pathlib import PurePosixPath
 from typing import Any
@@ -149,9 +150,20 @@ def violations(installation: Installation) -> list[str]:
             )
         except Broken as error:
             found.append(f"I6 {error}")
+    found += [f"I6 an unacknowledged message names the open task {id}" for id in _open_and_unacknowledged(installation)]
     if leftovers := installation.leftovers():
         found.append(f"I8 left in the work folder: {leftovers}")
     return found
+
+
+def _open_and_unacknowledged(installation: Installation) -> list[str]:
+    """Tasks that are open and have a message that was handed out: nothing of the kind when all jobs are final."""
+    with installation.broker() as broker:
+        ids = [json.loads(entry)[0]["headers"]["id"] for entry in broker.hvals(UNACKED)]
+    rows = installation.rows(
+        "SELECT id FROM tasks WHERE id = ANY(CAST(:ids AS uuid[])) AND state IN ('queued', 'running')", ids=ids
+    )
+    return [row.id for row in rows]
 
 
 def _missing_blobs(installation: Installation) -> Iterable[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -161,7 +161,7 @@ class Fault:
     """One fault of the list.
 
     inject: makes it happen, waits for the recovery and checks what is particular; returns the seconds that the recovery
-        took, measured as `measures` says. is_short: part of `make test`. attempts: most that any task may take.
+        took, measured as `measures` says. is_short: part of `make test`. within_s: the longest that is allowed.
     """
 
     id: str
@@ -189,19 +189,3 @@ def fault(
 
 class NotHere(Exception):
     """This machine cannot do the fault; the message says what it lacks."""
-
-
-__all__ = [
-    "FAULTS",
-    "GOOD",
-    "MIXED",
-    "PROCESSES",
-    "PRODUCTION",
-    "SHORT",
-    "Fault",
-    "Mapping",
-    "NotHere",
-    "Scene",
-    "fault",
-    "scene",
-]

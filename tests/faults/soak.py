@@ -1,4 +1,8 @@
-"""A seeded mix of faults over jobs that keep coming; at its end no key frame, vector or cluster is lost or doubled."""
+"""A seeded mix of faults over jobs that keep coming; at its end no key frame, vector or cluster is lost or doubled.
+
+The same seed injects the same faults at the same seconds, and submits the same jobs in the same order. Which process is
+running when it is to be killed, and how many jobs are done by then, is the machine's.
+"""
 
 from __future__ import annotations
 
@@ -27,40 +31,41 @@ MOST_OPEN_JOBS = 6
 
 @dataclass
 class Soak:
-    """One soak. say: prints one line."""
+    """One soak. say: prints one line.
+
+    chance: what the fault at hand is left to; each fault and each job has its own, drawn from the seed and its number.
+    """
 
     scene: Scene
+    seed: int
     say: Callable[[str], None]
+    chance: random.Random = field(default_factory=random.Random)
     jobs: dict[str, tuple[str, ...]] = field(default_factory=dict)
     faults: Counter[str] = field(default_factory=Counter)
     _pending: dict[str, tuple[list[str], tuple[str, ...]]] = field(default_factory=dict)
     _later: list[tuple[float, Callable[[], object]]] = field(default_factory=list)
     _began_at: float = field(default_factory=time.monotonic)
 
-    @property
-    def chance(self) -> random.Random:
-        return self.scene.chance
-
     def run(self, minutes: float) -> str:
         """Inject for so long, let everything come to its end, compare. Returns a summary. Raises `Broken`."""
-        until = time.monotonic() + 60 * minutes
-        next_fault_at = time.monotonic() + 2
-        while time.monotonic() < until:
-            self._do_what_is_due()
-            self._submit()
-            if time.monotonic() >= next_fault_at:
-                self._inject()
-                next_fault_at = time.monotonic() + self.chance.uniform(1, 8)
-            time.sleep(TICK_S)
+        for number, (at_s, fault) in enumerate(plan(self.seed, minutes)):
+            while time.monotonic() < self._began_at + at_s:
+                self._do_what_is_due()
+                self._submit()
+                time.sleep(TICK_S)
+            self.chance = random.Random(f"{self.seed} fault {number}")
+            self.faults[fault] += 1
+            getattr(self, fault)()
         return self._end()
 
     # --- Jobs
 
     def _submit(self) -> None:
         """Send a new job now and then, and again those that had no answer, each under its own key."""
-        if len(self._pending) < 3 and self.chance.random() < 0.15 and self._open_jobs() < MOST_OPEN_JOBS:
-            names = self.chance.choice([GOOD, GOOD, GOOD[:1], MIXED])
-            slow_s = self.chance.choice([0, 0, 2, 5])
+        if len(self._pending) < 3 and self._open_jobs() < MOST_OPEN_JOBS:
+            chance = random.Random(f"{self.seed} job {len(self.jobs) + len(self._pending)}")
+            names = chance.choice([GOOD, GOOD, GOOD[:1], MIXED])
+            slow_s = chance.choice([0, 0, 2, 5])
             self._pending[uuid.uuid4().hex] = (self.scene.urls(names, slow_s=slow_s), names)
         for key, (urls, names) in list(self._pending.items()):
             if (job_id := self._post(key, urls)) is not None:
@@ -89,11 +94,6 @@ class Soak:
             return MOST_OPEN_JOBS
 
     # --- Faults
-
-    def _inject(self) -> None:
-        fault = self.chance.choice([name for name in dir(self) if name.startswith("fault_")])
-        self.faults[fault] += 1
-        getattr(self, fault)()
 
     def _tell(self, what: str) -> None:
         self.say(f"{time.monotonic() - self._began_at:7.1f} s  {what}")
@@ -263,3 +263,14 @@ class Soak:
             "none lost or doubled; "
             f"{len(given_up)} jobs used up the attempts of a task and were tried again by hand"
         )
+
+
+def plan(seed: int, minutes: float) -> list[tuple[float, str]]:
+    """(second, fault) from the beginning to the end, in order: one every one to eight seconds."""
+    chance = random.Random(f"{seed} plan")
+    kinds = sorted(name for name in dir(Soak) if name.startswith("fault_"))
+    planned, at_s = [], 2.0
+    while at_s < 60 * minutes:
+        planned.append((at_s, chance.choice(kinds)))
+        at_s += chance.uniform(1, 8)
+    return planned

@@ -15,13 +15,20 @@ from tests.faults.network import Network
 class Echo(socketserver.BaseRequestHandler):
     def handle(self) -> None:
         while data := self.request.recv(1024):
+            self.server.asked.append(data)
             self.request.sendall(data)
 
 
 @pytest.fixture
-def link():
+def asked() -> list[bytes]:
+    """What arrived at the server."""
+    return []
+
+
+@pytest.fixture
+def link(asked):
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Echo) as server, Network() as network:
-        server.daemon_threads = True
+        server.daemon_threads, server.asked = True, asked
         threading.Thread(target=server.serve_forever, daemon=True).start()
         link = network.link(lambda: server.server_address[1])
         link.switch_to = lambda mode, delay_s=0.0: (network.switch(link, mode, delay_s), time.sleep(0.1))
@@ -65,6 +72,21 @@ def test_a_cut_ends_connections_and_refuses_new_ones(link):
     link.switch_to("pass")
     with connect(link) as connection:
         assert echoes(connection)
+
+
+def test_a_mute_link_lets_questions_through(link, asked):
+    with connect(link) as connection:
+        link.switch_to("mute")
+        assert not echoes(connection)
+        assert asked == [b"hello"]
+
+
+def test_silence_ends_where_the_system_ends_it(link):
+    link.gives_up_s = 0.2
+    with connect(link) as connection:
+        assert echoes(connection)
+        link.switch_to("silent")
+        assert connection.recv(1024) == b""
 
 
 def test_silence_keeps_connections_and_swallows_everything_also_after_it_is_over(link):

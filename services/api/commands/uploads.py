@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import os
 import re
 import tempfile
 import uuid
@@ -23,6 +22,7 @@ from shared.blobs import BlobStore
 from shared.errors import ErrorKind, TransientError
 from shared.tables import uploads
 from shared.urls import UPLOAD_SCHEME
+from shared.work_folders import work_folder
 
 _CHUNK_BYTES = 1024 * 1024
 _MAX_FILE_NAME = 200
@@ -48,11 +48,8 @@ def received(
     """
     digest = hashlib.sha256()
     size_bytes = 0
-    if folder:
-        folder.mkdir(parents=True, exist_ok=True)
-    # Named so that `runner.sweep_work_folder` finds what a killed process left.
-    with tempfile.TemporaryDirectory(prefix=f"{os.getpid()}-upload-", dir=folder) as own:
-        path = Path(own, "file")
+    with work_folder(folder or Path(tempfile.gettempdir())) as own:
+        path = own / "file"
         with path.open("wb") as file:
             while chunk := stream.read(_CHUNK_BYTES):
                 size_bytes += len(chunk)

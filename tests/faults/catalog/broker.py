@@ -76,7 +76,7 @@ def _restarts(scene: Scene, *, busy: bool) -> float:
     "Redis killed and started empty, workers idle",
     measures="until workers consume again",
     short=True,
-    within_s=lambda scene: 15 + scene.timing.resend_after_s / 4,
+    within_s=lambda scene: 15,
 )
 def restart_idle(scene: Scene) -> float:
     return _restarts(scene, busy=False)
@@ -86,7 +86,7 @@ def restart_idle(scene: Scene) -> float:
     "F5b",
     "Redis killed and started empty, workers busy",
     measures="until workers consume again",
-    within_s=lambda scene: 15 + scene.timing.resend_after_s / 4,
+    within_s=lambda scene: 15,
 )
 def restart_busy(scene: Scene) -> float:
     return _restarts(scene, busy=True)
@@ -226,7 +226,7 @@ def slow_consumer(scene: Scene) -> float:
             time.sleep(0.2)
     if most > installation.settings.sent_window + 50:
         raise Broken(f"{most} messages were in the queue")
-    if slowest_s > 5:
+    if slowest_s > 1:
         raise Broken(f"the API took {slowest_s:.1f} s")
     client.cancel(job_id)
     installation.start("keyframes-2")

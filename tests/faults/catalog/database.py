@@ -35,6 +35,34 @@ def restart(scene: Scene) -> float:
     return time.monotonic() - began_at
 
 
+@fault("F10b", "the answers of Postgres are lost during a COMMIT", measures="until the job ended")
+def lose_the_answer(scene: Scene) -> float:
+    installation = scene.installation
+    installation.order("keyframes.before_commit", "hold")
+    job_id = scene.submit(GOOD[:1])
+    installation.wait_reached("keyframes.before_commit")
+    began_at = time.monotonic()
+    names = ("keyframes", "keyframes-2")
+    installation.cut("postgres", *names, mode="mute")
+    installation.let_go("keyframes.before_commit")
+    wait_for(
+        lambda: installation.one("SELECT state FROM tasks WHERE job_id = :job", job=job_id) == "succeeded",
+        for_s=10,
+        what="the COMMIT to go through",
+    )
+    installation.heal("postgres", *names)
+    scene.finish(job_id, GOOD[:1])
+    if installation.attempts(job_id) != 1:
+        raise Broken("what was saved was done again")
+    # The worker is still waiting for its answer.
+    wait_for(
+        lambda: any("event=fenced" in installation.log_of(name) for name in names),
+        for_s=60,
+        what="the worker to learn that its task is not open any more",
+    )
+    return time.monotonic() - began_at
+
+
 @fault("F11", "Postgres is away for minutes", measures="from its return until the jobs ended", short=True)
 def away(scene: Scene) -> float:
     installation = scene.installation

@@ -6,6 +6,7 @@ import os
 import signal
 import time
 
+from services.client import FINAL_STATES
 from tests.faults.installation import Broken, Member, wait_for
 from tests.faults.scene import GOOD, Scene, fault
 
@@ -208,6 +209,40 @@ def hang(scene: Scene) -> float:
     for name in ("keyframes", "keyframes-2"):
         installation.end(name)
     installation.start("keyframes", "keyframes-2")
+    return took_s
+
+
+@fault(
+    "F27b",
+    "a worker whose GPU stays lost, beside one that works",
+    measures="until the broken worker ended itself",
+    within_s=lambda scene: 4 * scene.lease_and_notice_s,
+)
+def stay_without_a_device(scene: Scene) -> float:
+    installation = scene.installation
+    broken = scene.folder / f"broken-{time.monotonic_ns()}"
+    broken.mkdir()
+    (broken / "embedding.computing").write_text('{"do": "device_lost", "always": true}')
+    installation.end("embedding")
+    installation.start("embedding", failpoints_folder=broken)
+    installation.start("embedding-2")
+    began_at = time.monotonic()
+    jobs: list[str] = []
+
+    def has_ended() -> bool:
+        # Each is put off by the broken one at most once or twice, and done by the other.
+        if sum(installation.state_of(job_id) not in FINAL_STATES for job_id in jobs) < 4:
+            jobs.append(scene.submit(GOOD[:1]))
+        return not installation.is_running("embedding")
+
+    wait_for(has_ended, for_s=5 * scene.lease_and_notice_s, what="the broken worker to end itself")
+    took_s = time.monotonic() - began_at
+    if "event=spoiled" not in installation.log_of("embedding"):
+        raise Broken("it ended for another reason")
+    for job_id in jobs:
+        scene.finish(job_id, GOOD[:1])
+    installation.end("embedding-2")
+    installation.start("embedding")
     return took_s
 
 

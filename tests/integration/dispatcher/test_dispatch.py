@@ -100,6 +100,23 @@ def test_expired_leases_are_taken_back_and_sent(rows, dispatcher):
     assert dispatcher.turn() == 1
 
 
+def test_an_emptied_broker_is_noticed_also_when_the_database_was_away_just_then(
+    rows, dispatcher, redis, database, monkeypatch
+):
+    rows.job()
+    assert dispatcher.turn() == 1
+    redis.flushall()
+    with monkeypatch.context() as patch:
+        patch.setattr(database, "transaction", _away)
+        with pytest.raises(ConnectionError):
+            dispatcher.turn()
+    assert dispatcher.turn() == 1
+
+
+def _away():
+    raise ConnectionError("the database is away")
+
+
 def test_the_epoch_key_is_kept(dispatcher, redis):
     dispatcher.turn()
     epoch = redis.get(EPOCH_KEY)

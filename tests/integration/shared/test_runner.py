@@ -6,13 +6,12 @@ import errno
 import os
 import threading
 import time
-from pathlib import Path
 
 import pytest
 
 from shared import tasks
 from shared.errors import ErrorKind, PermanentError, ProcessSpoiled, TransientError
-from shared.runner import CHECK_MARGIN_S, Runner, Stage, sweep_work_folder
+from shared.runner import CHECK_MARGIN_S, Runner, Stage
 
 
 @pytest.fixture
@@ -308,14 +307,6 @@ def test_the_work_folder_is_empty_afterwards(rows, make_runner, tmp_path):
     assert list((tmp_path / "work").iterdir()) == []
 
 
-def test_what_killed_workers_left_is_swept_and_what_live_ones_use_is_not(tmp_path: Path):
-    dead, mine = tmp_path / "999999999-abcd-x", tmp_path / f"{os.getpid()}-abcd-x"
-    dead.mkdir()
-    mine.mkdir()
-    sweep_work_folder(tmp_path)
-    assert list(tmp_path.iterdir()) == [mine]
-
-
 def test_no_transaction_is_open_while_computing(rows, make_runner):
     rows.job()
     idle = []
@@ -349,6 +340,7 @@ def test_a_process_that_lost_its_device_puts_all_its_tasks_off_and_says_so(rows,
 
 def test_what_a_killed_sibling_left_is_swept_before_the_next_task(rows, make_runner, tmp_path):
     rows.job()
-    (tmp_path / "work" / "999999999-abcd-x").mkdir(parents=True)
+    (tmp_path / "work" / "work-of-the-dead").mkdir(parents=True)
+    os.utime(tmp_path / "work" / "work-of-the-dead", (0, 0))
     make_runner().run_tasks(rows.task_ids("keyframes"), stage(lambda claims, work: [None]))
     assert list((tmp_path / "work").iterdir()) == []
