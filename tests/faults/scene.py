@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -135,6 +136,10 @@ class Scene:
         self.finish(job_id)
         if found := violations(installation):
             raise Broken("; ".join(found))
+
+    def wait_a_moment(self) -> None:
+        """Let a time pass that the seed decides, so that a fault strikes elsewhere in another run."""
+        time.sleep(self.chance.uniform(0, 1))
 
     @property
     def lease_and_notice_s(self) -> float:

@@ -58,6 +58,7 @@ def _restarts(scene: Scene, *, busy: bool) -> float:
         before = scene.submit(GOOD, slow_s=scene.timing.redis_down_s) if busy else None
         if before:
             installation.wait_running("keyframes", job_id=before)
+        scene.wait_a_moment()
         installation.crash(installation.redis)
         time.sleep(scene.timing.redis_down_s)
         during = scene.submit(GOOD[:1])
@@ -99,6 +100,7 @@ def _silence(scene: Scene, *, busy: bool) -> float:
     if before:
         installation.wait_running("keyframes", job_id=before)
     pids = [installation.members[name].pid for name in WORKERS]
+    scene.wait_a_moment()
     installation.cut("redis", *WORKERS, mode="silent")
     time.sleep(scene.timing.silence_s)
     installation.heal("redis", *WORKERS)
@@ -147,6 +149,7 @@ def flush(scene: Scene) -> float:
     queued = installation.submit([f"{url}&number={i}" for i in range(scene.timing.many)])
     with installation.broker() as broker:
         wait_for(lambda: broker.llen(Queue.KEYFRAMES.value), for_s=5, what="messages to be queued")
+        scene.wait_a_moment()
         broker.flushall()
     took_s = _until_claimed(scene, queued, for_s=120)
     for job_id in (running, queued):

@@ -25,6 +25,7 @@ def restart(scene: Scene) -> float:
     held = scene.submit(GOOD[:1])
     installation.wait_reached("keyframes.before_commit")
     more = [scene.submit() for _ in range(2)]
+    scene.wait_a_moment()
     installation.crash(installation.postgres)
     installation.let_go("keyframes.before_commit")
     time.sleep(1)

@@ -15,6 +15,7 @@ def _running_slowly(scene: Scene, seconds: float) -> str:
     """A job with one source that comes slowly, whose task is running. Returns its id."""
     job_id = scene.submit(GOOD[:1], slow_s=seconds)
     scene.installation.wait_running("keyframes", job_id=job_id)
+    scene.wait_a_moment()
     return job_id
 
 
