@@ -13,11 +13,11 @@ from werkzeug.wrappers import Response
 
 from services.api import paths, sessions
 from services.api.context import ANYBODY, Caller, service
-from services.api.loopback import is_loopback
+from services.api.openness import refuse_open_to_others
 from services.api.origins import SAFE_METHODS
 from services.api.problems import Forbidden, Unauthorized
 from shared.keys import Key, Role
-from shared.settings import SettingError, Settings
+from shared.settings import Settings
 
 logger = logging.getLogger(__name__)
 
@@ -52,13 +52,8 @@ UNCOUNTED = frozenset({"key_frames.get_image"})
 
 def check_settings(settings: Settings) -> None:
     """Raise `SettingError` when under these settings strangers would be let in, or nobody could sign in."""
-    if settings.access == "open":
-        if not is_loopback(settings.api_host):
-            raise SettingError(
-                f"REELMAP_ACCESS is 'open' and REELMAP_API_HOST is {settings.api_host!r}: without keys the API listens "
-                "on this machine's own addresses only, such as 127.0.0.1. Set REELMAP_ACCESS=keys to let others in"
-            )
-    else:
+    refuse_open_to_others(settings)
+    if settings.access != "open":
         settings.require("cookie_secret")
 
 

@@ -15,12 +15,12 @@ from pathlib import Path
 
 import requests
 
-from services.api.loopback import is_loopback
+from services.api.openness import by_address
 from services.local.supervisor import Child, Supervisor
 from shared import keys
 from shared.db import Database, migrate
 from shared.errors import ErrorKind, PermanentError
-from shared.settings import SettingError, Settings, load_settings
+from shared.settings import MIN_COOKIE_SECRET, Settings, load_settings
 
 #: What each process runs, in the order in which they are asked to stop: nothing new comes in while work is ended.
 PROCESSES = {
@@ -47,17 +47,14 @@ def run(
 ) -> None:
     """Run a whole Reelmap with its data in `folder` until SIGINT or SIGTERM.
 
-    host, port: None takes the settings'; port 0 takes any free one. say: prints one line for a person. access: see
-    `access_on`. Raises PermanentError when the folder or the port is in use, a server cannot start, or nobody has a
-    key where keys are asked for.
+    host, port, access: None takes the settings'; port 0 takes any free one. say: prints one line for a person. Raises
+    PermanentError when the folder or the port is in use, a server cannot start, or nobody has a key where keys are
+    asked for; SettingError when it would be open to others.
     """
-    settings = load_settings()
-    host = settings.api_host if host is None else host
-    access = access_on(host, access)
-    port = free_port(host, settings.api_port if port is None else port)
-    settings = replace(settings, api_host=host, api_port=port)
-    supervisor = make_supervisor(settings, folder, say=say, durable=True, access=access)
-    page = page_url(host, port)
+    settings = settings_for(host, access)
+    port = free_port(settings.api_host, settings.api_port if port is None else port)
+    supervisor = make_supervisor(replace(settings, api_port=port), folder, say=say, durable=True)
+    page = page_url(settings.api_host, port)
     say(f"Starting Reelmap; its data are in {folder.absolute()}")
 
     def say_ready() -> None:
@@ -69,20 +66,27 @@ def run(
     supervisor.run(say_ready)
 
 
-def make_supervisor(
-    settings: Settings, folder: Path, *, say: Callable[[str], None], durable: bool, access: str | None = None
-) -> Supervisor:
+def settings_for(host: str | None, access: str | None) -> Settings:
+    """The person's settings, where the command's options say no other, with access decided.
+
+    Raises `SettingError` for a Reelmap that would be open to others.
+    """
+    settings = load_settings()
+    host = settings.api_host if host is None else host
+    return by_address(replace(settings, api_host=host, access=access or settings.access))
+
+
+def make_supervisor(settings: Settings, folder: Path, *, say: Callable[[str], None], durable: bool) -> Supervisor:
     """The servers and processes of one Reelmap in `folder`, not started yet.
 
-    durable: survives a power cut. access: see `access_on`.
+    settings: with access decided, see `by_address`. durable: survives a power cut.
     """
     folder = folder.absolute()
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    settings = replace(settings, access=access_on(settings.api_host, access))
 
     def prepare(database_url: str) -> None:
         migrate(database_url)
-        if settings.access == "keys":
+        if settings.access != "open":
             require_a_key(database_url, settings.api_host, folder)
 
     return Supervisor(
@@ -92,20 +96,6 @@ def make_supervisor(
         say=say,
         durable=durable,
     )
-
-
-def access_on(host: str, asked: str | None = None) -> str:
-    """Who may ask a Reelmap that listens on `host`: everybody on this machine's own addresses, elsewhere who has a key.
-
-    asked: a person's own choice. Raises `SettingError` for a Reelmap that would be open to others.
-    """
-    if is_loopback(host):
-        return asked or "open"
-    if asked == "open":
-        raise SettingError(
-            f"--access open lets in everybody who can reach {host}; without keys, listen on 127.0.0.1 only"
-        )
-    return "keys"
 
 
 def require_a_key(database_url: str, host: str, folder: Path) -> None:

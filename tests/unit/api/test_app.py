@@ -37,6 +37,12 @@ def test_an_application_without_keys_listens_on_this_machine_only(tmp_path, host
     create_app(settings(tmp_path, access="open", api_host="::1"))
 
 
+def test_an_open_application_believes_no_proxy(tmp_path):
+    with pytest.raises(SettingError, match="REELMAP_TRUSTED_PROXIES is 1"):
+        create_app(settings(tmp_path, access="open", trusted_proxies=1))
+    create_app(settings(tmp_path, access="keys", cookie_secret="x" * 32, trusted_proxies=1))
+
+
 def test_an_application_with_keys_needs_a_secret_to_sign_with(tmp_path):
     with pytest.raises(SettingError, match="REELMAP_COOKIE_SECRET is not set"):
         create_app(settings(tmp_path))
@@ -49,4 +55,4 @@ def test_a_server_that_would_let_strangers_in_does_not_start_and_says_why(tmp_pa
     with pytest.raises(SystemExit) as ended:
         server.main()
     assert ended.value.code == EXIT_REFUSED
-    assert "REELMAP_ACCESS is 'open'" in capsys.readouterr().err
+    assert "REELMAP_ACCESS (--access) is 'open'" in capsys.readouterr().err

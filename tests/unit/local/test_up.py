@@ -82,23 +82,20 @@ def test_waiting_for_a_server_that_never_comes_ends(monkeypatch: pytest.MonkeyPa
     assert turns
 
 
-@pytest.mark.parametrize(
-    ("host", "asked", "access"),
-    [
-        ("127.0.0.1", None, "open"),
-        ("localhost", "open", "open"),
-        ("::1", "keys", "keys"),
-        ("0.0.0.0", None, "keys"),
-        ("192.168.1.5", "keys", "keys"),
-    ],
-)
-def test_keys_are_asked_for_wherever_others_could_come_in(host: str, asked: str | None, access: str) -> None:
-    assert up.access_on(host, asked) == access
-
-
-def test_a_reelmap_for_everybody_who_can_reach_it_is_refused() -> None:
-    with pytest.raises(SettingError, match="everybody who can reach"):
-        up.access_on("0.0.0.0", "open")
+def test_what_the_person_says_about_keys_holds_and_the_address_decides_where_nobody_says_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("REELMAP_ACCESS", raising=False)
+    assert up.settings_for(None, None).access == "open"
+    assert up.settings_for("0.0.0.0", None).access == "keys"
+    assert up.settings_for("127.0.0.1", "keys").access == "keys"
+    monkeypatch.setenv("REELMAP_ACCESS", "keys")
+    assert up.settings_for("127.0.0.1", None).access == "keys"
+    assert up.settings_for("127.0.0.1", "open").access == "open"
+    monkeypatch.setenv("REELMAP_ACCESS", "open")
+    with pytest.raises(SettingError, match="everybody who can reach it"):
+        up.settings_for("0.0.0.0", None)
+    assert up.settings_for("0.0.0.0", "keys").api_host == "0.0.0.0"
 
 
 def test_the_folder_keeps_what_sign_ins_are_signed_with_to_itself(settings: Settings, tmp_path: Path) -> None:
