@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import secrets
 import shlex
 import socket
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -115,13 +115,37 @@ def require_a_key(database_url: str, host: str, folder: Path) -> None:
 
 
 def cookie_secret(folder: Path) -> str:
-    """The secret of this folder, made at the first call. Without the file everybody has to sign in again, no more."""
+    """The secret of this folder, made where there is none that can be used; then everybody has to sign in again.
+
+    Raises PermanentError when the file cannot be read or written.
+    """
     path = folder / COOKIE_SECRET_FILE
-    with contextlib.suppress(FileExistsError):
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with open(fd, "w") as file:
-            file.write(secrets.token_hex(32))
-    return path.read_text()
+    try:
+        found = path.read_text(errors="replace") if path.exists() else ""
+        if len(found) < MIN_COOKIE_SECRET or not (found.isascii() and found.isprintable()):
+            found = secrets.token_hex(32)
+            _write_whole(path, found)
+    except OSError as error:
+        raise PermanentError(
+            ErrorKind.STORE_UNAVAILABLE,
+            f"{path}, which holds what sign-ins are signed with, cannot be used ({error.strerror}). Make it readable "
+            "for this user, or delete it; then everybody has to sign in again.",
+        ) from None
+    return found
+
+
+def _write_whole(path: Path, content: str) -> None:
+    """Write a file that only its owner may read; a power cut leaves what was there, or all of this."""
+    handle, beside = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with open(handle, "w") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    except BaseException:
+        os.unlink(beside)
+        raise
 
 
 def embedded(settings: Settings, folder: Path, database_url: str, redis_url: str) -> Settings:
@@ -136,28 +160,34 @@ def embedded(settings: Settings, folder: Path, database_url: str, redis_url: str
         redis_url=redis_url,
         blobs_folder=blobs_folder,
         work_folder=work_folder,
-        cookie_secret=settings.cookie_secret or (cookie_secret(folder) if settings.access == "keys" else ""),
+        cookie_secret=settings.cookie_secret or ("" if settings.access == "open" else cookie_secret(folder)),
         keyframes_processes=settings.keyframes_processes if is_chosen else min(cores(), MAX_KEYFRAMES_PROCESSES),
     )
 
 
 def children(settings: Settings) -> list[Child]:
-    """The processes of Reelmap, all with the same settings."""
+    """The processes of Reelmap, all with the same settings, but for secrets: each gets those that it uses."""
     return [
         # -P: a folder named `services` where the person happens to stand is none of ours.
         Child(
             name,
             (sys.executable, "-P", "-m", *arguments),
-            {**_with_own_alive_file(settings, name).to_environ(), **PATIENT_THREADS},
+            {**_own(settings, name).to_environ(), **PATIENT_THREADS},
             stop_timeout_s=settings.stop_grace_s + STOP_MARGIN_S,
         )
         for name, arguments in PROCESSES.items()
     ]
 
 
-def _with_own_alive_file(settings: Settings, name: str) -> Settings:
+def _own(settings: Settings, name: str) -> Settings:
+    """The settings of one process: a file of its own that says it lives, and no secret that others use."""
     path = settings.alive_file
-    return replace(settings, alive_file=path.with_name(f"{path.name}-{name}")) if path else settings
+    return replace(
+        settings,
+        alive_file=path.with_name(f"{path.name}-{name}") if path else None,
+        cookie_secret=settings.cookie_secret if name == "api" else "",
+        key="",  # the command line's
+    )
 
 
 def cores() -> int:

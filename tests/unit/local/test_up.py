@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
+import os
 import socket
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +27,17 @@ def settings(tmp_path: Path) -> Settings:
 
 def test_every_process_reads_the_settings_that_it_was_started_with(settings: Settings) -> None:
     for child in up.children(settings):
-        assert load_settings(child.env) == settings
+        own = load_settings(child.env)
+        assert replace(own, cookie_secret=settings.cookie_secret) == settings
+
+
+def test_a_secret_is_given_to_the_process_that_uses_it_and_to_no_other(settings: Settings) -> None:
+    children = up.children(replace(settings, key="rmk_secret"))
+    given = {child.name: load_settings(child.env) for child in children}
+    assert given["api"].cookie_secret == settings.cookie_secret
+    assert {own.cookie_secret for name, own in given.items() if name != "api"} == {""}
+    # Said, not left out: the process would find our own variable otherwise.
+    assert {child.env["REELMAP_KEY"] for child in children} == {""}
 
 
 def test_the_persons_own_settings_hold_beside_those_of_the_folder(settings: Settings, tmp_path: Path) -> None:
@@ -107,6 +119,29 @@ def test_the_folder_keeps_what_sign_ins_are_signed_with_to_itself(settings: Sett
     assert again.cookie_secret == settings.cookie_secret
     own = up.embedded(replace(settings, cookie_secret="x" * 32), tmp_path, DATABASE, REDIS)
     assert own.cookie_secret == "x" * 32
+
+
+@pytest.mark.parametrize("left", [b"", b"too short", bytes(64), b"\xff" * 64, b"line\n" * 10])
+def test_a_secret_that_was_cut_or_damaged_is_made_anew(tmp_path: Path, left: bytes) -> None:
+    file = tmp_path / up.COOKIE_SECRET_FILE
+    file.write_bytes(left)
+    secret = up.cookie_secret(tmp_path)
+    assert len(secret) == 64
+    assert up.cookie_secret(tmp_path) == secret == file.read_text()
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_secret_that_cannot_be_written_leaves_the_old_file_and_nothing_beside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_fd: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(PermanentError, match=rf"{tmp_path}/{up.COOKIE_SECRET_FILE}, .*No space left"):
+        up.cookie_secret(tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_open_reelmap_needs_no_secret(settings: Settings, tmp_path: Path) -> None:
