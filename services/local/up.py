@@ -121,7 +121,7 @@ def cookie_secret(folder: Path) -> str:
     """
     path = folder / COOKIE_SECRET_FILE
     try:
-        found = path.read_text(errors="replace") if path.exists() else ""
+        found = path.read_text(errors="replace").strip() if path.exists() else ""
         if len(found) < MIN_COOKIE_SECRET or not (found.isascii() and found.isprintable()):
             found = secrets.token_hex(32)
             _write_whole(path, found)

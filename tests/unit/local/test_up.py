@@ -130,6 +130,8 @@ def test_a_secret_that_was_cut_or_damaged_is_made_anew(tmp_path: Path, left: byt
     assert up.cookie_secret(tmp_path) == secret == file.read_text()
     assert file.stat().st_mode & 0o777 == 0o600
     assert list(tmp_path.iterdir()) == [file]
+    file.write_text("a person's own secret, with a line end\n")
+    assert up.cookie_secret(tmp_path) == "a person's own secret, with a line end"
 
 
 def test_a_secret_that_cannot_be_written_leaves_the_old_file_and_nothing_beside(
