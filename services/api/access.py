@@ -14,8 +14,7 @@ from werkzeug.wrappers import Response
 from services.api import paths, sessions
 from services.api.context import ANYBODY, Caller, service
 from services.api.openness import refuse_open_to_others
-from services.api.origins import SAFE_METHODS
-from services.api.problems import Forbidden, Unauthorized
+from services.api.problems import SAFE_METHODS, Forbidden, Unauthorized
 from shared.keys import Key, Role
 from shared.settings import Settings
 
