@@ -134,7 +134,10 @@ def _plain(key: Key) -> dict[str, Any]:
 
 @contextmanager
 def _transaction(folder: Path | None, *, make: bool = False) -> Iterator[Connection]:
-    """A transaction in the database of the folder, or of the settings when no folder is named."""
+    """A transaction in the database of the folder, or of the settings when no folder is named.
+
+    make: a folder that holds none gets one, and one that is not running the newest schema.
+    """
     settings = load_settings()
     if folder is None and settings.database_url:
         with _transaction_at(settings.database_url) as connection:
@@ -144,7 +147,7 @@ def _transaction(folder: Path | None, *, make: bool = False) -> Iterator[Connect
     from shared.db import migrate
 
     with open_installation((folder or DEFAULT_FOLDER).expanduser(), make=make) as opened:
-        if not opened.is_running:
+        if make and not opened.is_running:  # who only looks or revokes changes no schema
             migrate(opened.database_url)
         with _transaction_at(opened.database_url) as connection:
             yield connection
