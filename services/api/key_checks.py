@@ -34,12 +34,6 @@ class KeyChecks:
         """The key of that id, unless it is revoked."""
         return self._ask(key_id, lambda connection: keys.usable_key(connection, key_id))
 
-    def forget(self, key_id: str) -> None:
-        """Ask again about this key at its next use."""
-        for name, (_, key) in list(self._kept.items()):
-            if key.id == key_id:
-                self._kept.pop(name, None)
-
     def _ask(self, name: str, ask: Callable[[Connection], Key | None]) -> Key | None:
         kept = self._kept.get(name)
         if kept is not None and time.monotonic() - kept[0] < BELIEVED_FOR_S:
