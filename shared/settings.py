@@ -81,7 +81,7 @@ class Settings:
     # and `reelmap up` is open where only this machine can ask
     access: str = ""
     cookie_secret: str = field(default="", repr=False)  # what sign-ins are signed with; the same for every API process
-    session_s: float = 12 * 3600  # how long a sign-in lasts
+    session_s: float = 3600  # how long a sign-in that is not used lasts
     requests_per_minute: int = 1200  # of one key; 0: as many as it likes
     wrong_keys_per_minute: int = 20  # from one address; 0: as many as it likes
     trusted_proxies: int = 0  # proxies in front of the API whose X-Forwarded-... headers are believed

@@ -76,6 +76,14 @@ def admit() -> Response | None:
     return None
 
 
+def renew_sign_in(response: Response) -> Response:
+    """Let the sign-in that this request came with go on; pictures, which browsers keep, do not carry it."""
+    sign_in: sessions.SignIn | None = g.get("sign_in")
+    if sign_in and request.endpoint not in UNCOUNTED:
+        sessions.renew(response, service().settings, sign_in)
+    return response
+
+
 def wrong_key() -> Unauthorized:
     """What a key that is wrong or revoked is answered. Raises `TooMany` when there were too many from its address."""
     logger.warning("a wrong key from %s", request.remote_addr, extra={"event": "wrong_key"})
@@ -98,8 +106,13 @@ def _key() -> Key | None:
         if key is None:
             raise wrong_key()
         return key
-    key_id = sessions.key_id(service().settings)
-    return keys.by_id(key_id) if key_id else None
+    sign_in = sessions.current(service().settings)
+    if sign_in is None:
+        return None
+    key = keys.by_id(sign_in.key_id)
+    if key is not None:
+        g.sign_in = sign_in
+    return key
 
 
 def _lead_to_sign_in() -> Response:

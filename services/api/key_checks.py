@@ -12,7 +12,7 @@ from shared import keys
 from shared.db import Database
 from shared.keys import Key
 
-#: So long a key may go on after it was revoked through another process. A page asks for a hundred pictures at once.
+#: So long a key may go on after it was revoked, in whatever process. A page asks for a hundred pictures at once.
 BELIEVED_FOR_S = 2.0
 _MAX_KEPT = 1000
 
