@@ -15,7 +15,8 @@ from services.api import paths, sessions
 from services.api.context import ANYBODY, Caller, service
 from services.api.openness import refuse_open_to_others
 from services.api.problems import SAFE_METHODS, Forbidden, Unauthorized
-from shared.keys import Key, Role
+from shared.keys import Key
+from shared.roles import Role
 from shared.settings import Settings
 
 logger = logging.getLogger(__name__)

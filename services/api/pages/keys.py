@@ -12,7 +12,7 @@ from services.api.pages import forms
 from services.api.problems import Refusal, parse
 from services.api.queries import keys as queries
 from services.api.schemas import KeyRequest, NewKey, Paging
-from shared.keys import Role
+from shared.roles import Role
 
 blueprint = Blueprint("key_pages", __name__)
 

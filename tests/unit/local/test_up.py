@@ -156,12 +156,13 @@ def test_an_open_reelmap_needs_no_secret(settings: Settings, tmp_path: Path) -> 
 def test_without_a_key_nothing_starts_that_others_could_reach(database_url: str, tmp_path: Path) -> None:
     from shared import keys
     from shared.db import Database
+    from shared.roles import Role
     from shared.tables import DEFAULT_PROJECT_ID
 
     with pytest.raises(PermanentError, match=r"reelmap keys add NAME --role admin --folder '.*a b'"):
         up.require_a_key(database_url, "0.0.0.0", tmp_path / "a b")
     database = Database(database_url)
     with database.transaction() as connection:
-        keys.add_key(connection, DEFAULT_PROJECT_ID, "ada", keys.Role.ADMIN)
+        keys.add_key(connection, DEFAULT_PROJECT_ID, "ada", Role.ADMIN)
     database.dispose()
     up.require_a_key(database_url, "0.0.0.0", tmp_path)
