@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+
 import pytest
 
 from services.api import server
@@ -49,6 +52,17 @@ def test_an_application_with_keys_needs_a_secret_to_sign_with(tmp_path):
     create_app(settings(tmp_path, cookie_secret="x" * 32, api_host="0.0.0.0"))
 
 
+@pytest.fixture
+def own_logging() -> Iterator[None]:
+    """An entry point takes the whole process's log; the tests after this one get theirs back."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+@pytest.mark.usefixtures("own_logging")
 def test_a_server_that_would_let_strangers_in_does_not_start_and_says_why(tmp_path, monkeypatch, capsys):
     for name, value in settings(tmp_path, access="open", api_host="0.0.0.0").to_environ().items():
         monkeypatch.setenv(name, value)
