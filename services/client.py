@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -11,6 +12,8 @@ import requests
 
 DEFAULT_SERVER = "http://127.0.0.1:8000"
 API = "/api/v1"
+#: The header by which the API knows a request that is sent again.
+IDEMPOTENCY_KEY = "Idempotency-Key"
 FINAL_STATES = frozenset({"succeeded", "partly_failed", "failed", "cancelled"})
 #: What the API takes in one call; more are added to the job call by call.
 URLS_PER_CALL = 10_000
@@ -38,6 +41,10 @@ class ApiError(Exception):
         self.status = status
 
 
+class NoAnswer(ApiError):
+    """The connection was lost, or nothing came: what was asked may have been done or not."""
+
+
 class Client:
     """Talks to the Reelmap at `server`; not for use from several threads.
 
@@ -60,18 +67,18 @@ class Client:
         More URLs than one call takes are added call by call. Returns the job as it was after the last call.
         """
         given = {name: value for name, value in settings.items() if value not in (None, {}, [], ())}
-        job = self._json("POST", "/jobs", json={"videos": list(urls[:URLS_PER_CALL]), **given})
+        job = self._once("/jobs", {"videos": list(urls[:URLS_PER_CALL]), **given})
         for first in range(URLS_PER_CALL, len(urls), URLS_PER_CALL):
             job = self.add_videos(job["id"], urls[first : first + URLS_PER_CALL])
         return job
 
     def add_videos(self, job_id: str, urls: Sequence[str]) -> Json:
         """Add at most `URLS_PER_CALL` videos to a job. Returns the job."""
-        return self._json("POST", f"/jobs/{job_id}/sources", json={"videos": list(urls)})
+        return self._once(f"/jobs/{job_id}/sources", {"videos": list(urls)})
 
     def add_models(self, job_id: str, models: Sequence[str]) -> Json:
         """Embed and cluster a job's key frames under more models. Returns the job."""
-        return self._json("POST", f"/jobs/{job_id}/models", json={"models": list(models)})
+        return self._once(f"/jobs/{job_id}/models", {"models": list(models)})
 
     def upload(self, path: Path, on_bytes: Callable[[int], None] | None = None) -> Json:
         """Stream a file in. on_bytes: called with the number of bytes sent since the last call."""
@@ -116,7 +123,7 @@ class Client:
 
     def cluster_again(self, job_id: str, settings: Mapping[str, Any]) -> Json:
         """Cluster a job's embeddings once more. settings: `model`, `n_clusters` and others. Returns it."""
-        return self._json("POST", f"/jobs/{job_id}/clusterings", json=dict(settings))
+        return self._once(f"/jobs/{job_id}/clusterings", settings)
 
     def clustering(self, clustering_id: str) -> Json:
         """One clustering with its sizes and quality."""
@@ -171,6 +178,10 @@ class Client:
 
     # Transport
 
+    def _once(self, path: str, body: Mapping[str, Any]) -> Json:
+        """Ask for something new; sent again when no answer came, it is done once, by the key that names the request."""
+        return self._json("POST", path, json=dict(body), headers={IDEMPOTENCY_KEY: str(uuid.uuid4())})
+
     def _json(self, method: str, path: str, **arguments: Any) -> Json:
         return _object(self._request(method, path, **arguments))
 
@@ -182,12 +193,22 @@ class Client:
         headers = dict(arguments.pop("headers", {}))
         if self._key and path.startswith(f"{self.server}/"):  # nobody else gets to see it
             headers["Authorization"] = f"Bearer {self._key}"
+        may_repeat = IDEMPOTENCY_KEY in headers
         give_up_at = time.monotonic() + PATIENCE_S
         while True:
             if isinstance(body := arguments.get("data"), _Counted):
                 body.rewind()
-            response = self._send(method, path, headers=headers, **arguments)
-            if response.status_code != requests.codes.too_many_requests or time.monotonic() > give_up_at:
+            try:
+                response = self._send(method, path, headers=headers, **arguments)
+            except NoAnswer:
+                if not may_repeat:
+                    raise
+                may_repeat = False
+                time.sleep(POLL_INTERVAL_S)
+                continue
+            if response.status_code == requests.codes.service_unavailable and may_repeat:
+                may_repeat = False
+            elif response.status_code != requests.codes.too_many_requests or time.monotonic() > give_up_at:
                 break
             time.sleep(_retry_after_s(response))
         if not response.ok:
@@ -202,9 +223,9 @@ class Client:
                 f"{self.server} is not the address of a server; http://127.0.0.1:8000 would be one"
             ) from None
         except requests.exceptions.Timeout:
-            raise ApiError(f"{self.server} did not answer within {READ_TIMEOUT_S} s") from None
+            raise NoAnswer(f"{self.server} did not answer within {READ_TIMEOUT_S} s") from None
         except requests.exceptions.ConnectionError as error:
-            raise ApiError(_no_connection(self.server, error)) from None
+            raise _no_connection(self.server, error) from None
 
     def _advice(self, status: int) -> str:
         """What a person can do about a missing key."""
@@ -301,7 +322,7 @@ def _retry_after_s(response: requests.Response) -> float:
     return float(given) if given.isascii() and given.isdigit() else POLL_INTERVAL_S
 
 
-def _no_connection(server: str, error: Exception) -> str:
+def _no_connection(server: str, error: Exception) -> ApiError:
     if "NewConnectionError" in str(error) or "NameResolutionError" in str(error):
-        return f"No Reelmap answers at {server}. Start one with `reelmap up`, or name another with --server."
-    return f"{server} ended the connection before it answered"
+        return ApiError(f"No Reelmap answers at {server}. Start one with `reelmap up`, or name another with --server.")
+    return NoAnswer(f"{server} ended the connection before it answered")

@@ -14,12 +14,12 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import Connection, text
 
 from shared.errors import ErrorKind, PermanentError
+from shared.roles import Role
 
 MAX_NAME = 100
 #: `last_used_at` is written at most this often, so that reading costs no write.
@@ -32,19 +32,6 @@ _NO_SHA256 = "0" * 64
 _KEYS = """
     SELECT k.id, k.project_id, p.name AS project, k.name, k.role, k.prefix, k.created_at, k.last_used_at, k.revoked_at
     FROM api_keys k JOIN projects p ON p.id = k.project_id"""
-
-
-class Role(StrEnum):
-    """What a key may do; each may also do what those before it may."""
-
-    READER = "reader"  # look and search
-    WRITER = "writer"  # also submit, change and delete
-    ADMIN = "admin"  # also make and revoke keys
-
-    def may(self, needed: Role) -> bool:
-        """Whether this role includes `needed`."""
-        order = list(Role)
-        return order.index(self) >= order.index(needed)
 
 
 @dataclass(frozen=True)

@@ -77,9 +77,11 @@ class Settings:
 
     alive_file: Path | None = None  # touched while the process lives; none is written when unset
     # Access, see docs/access.md
-    access: str = "keys"  # keys: who asks shows a key; open: nobody does, and only this machine is answered
+    # keys: who asks shows a key; open: nobody does, and only this machine is answered; unset: a server asks for keys,
+    # and `reelmap up` is open where only this machine can ask
+    access: str = ""
     cookie_secret: str = field(default="", repr=False)  # what sign-ins are signed with; the same for every API process
-    session_s: float = 12 * 3600  # how long a sign-in lasts
+    session_s: float = 3600  # how long a sign-in that is not used lasts
     requests_per_minute: int = 1200  # of one key; 0: as many as it likes
     wrong_keys_per_minute: int = 20  # from one address; 0: as many as it likes
     trusted_proxies: int = 0  # proxies in front of the API whose X-Forwarded-... headers are believed
@@ -194,7 +196,7 @@ def _checked(settings: Settings) -> Settings:
             f"{PREFIX}HEARTBEAT_S is {settings.heartbeat_s:g}; it must be below half of "
             f"{PREFIX}LEASE_S ({settings.lease_s:g}), or one missed renewal loses a running task"
         )
-    if settings.access not in ACCESS:
+    if settings.access not in ("", *ACCESS):
         raise SettingError(f"{PREFIX}ACCESS is {settings.access!r}; expected {' or '.join(ACCESS)}")
     if 0 < len(settings.cookie_secret) < MIN_COOKIE_SECRET:
         raise SettingError(

@@ -13,11 +13,11 @@ from werkzeug.wrappers import Response
 
 from services.api import paths, sessions
 from services.api.context import ANYBODY, Caller, service
-from services.api.loopback import is_loopback
-from services.api.origins import SAFE_METHODS
-from services.api.problems import Forbidden, Unauthorized
-from shared.keys import Key, Role
-from shared.settings import SettingError, Settings
+from services.api.openness import refuse_open_to_others
+from services.api.problems import SAFE_METHODS, Forbidden, Unauthorized
+from shared.keys import Key
+from shared.roles import Role
+from shared.settings import Settings
 
 logger = logging.getLogger(__name__)
 
@@ -52,13 +52,8 @@ UNCOUNTED = frozenset({"key_frames.get_image"})
 
 def check_settings(settings: Settings) -> None:
     """Raise `SettingError` when under these settings strangers would be let in, or nobody could sign in."""
-    if settings.access == "open":
-        if not is_loopback(settings.api_host):
-            raise SettingError(
-                f"REELMAP_ACCESS is 'open' and REELMAP_API_HOST is {settings.api_host!r}: without keys the API listens "
-                "on this machine's own addresses only, such as 127.0.0.1. Set REELMAP_ACCESS=keys to let others in"
-            )
-    else:
+    refuse_open_to_others(settings)
+    if settings.access != "open":
         settings.require("cookie_secret")
 
 
@@ -80,6 +75,14 @@ def admit() -> Response | None:
             service().rates.count_request(key.id)
     _check_role(g.caller)
     return None
+
+
+def renew_sign_in(response: Response) -> Response:
+    """Let the sign-in that this request came with go on; pictures, which browsers keep, do not carry it."""
+    sign_in: sessions.SignIn | None = g.get("sign_in")
+    if sign_in and request.endpoint not in UNCOUNTED:
+        sessions.renew(response, service().settings, sign_in)
+    return response
 
 
 def wrong_key() -> Unauthorized:
@@ -104,8 +107,13 @@ def _key() -> Key | None:
         if key is None:
             raise wrong_key()
         return key
-    key_id = sessions.key_id(service().settings)
-    return keys.by_id(key_id) if key_id else None
+    sign_in = sessions.current(service().settings)
+    if sign_in is None:
+        return None
+    key = keys.by_id(sign_in.key_id)
+    if key is not None:
+        g.sign_in = sign_in
+    return key
 
 
 def _lead_to_sign_in() -> Response:

@@ -90,6 +90,7 @@ def create_app(settings: Settings) -> APIFlask:
     app.before_request(access.admit)
     app.before_request(problems.require_json)
     app.after_request(_finish)
+    app.after_request(access.renew_sign_in)
     _register_blueprints(app)
     if n := settings.trusted_proxies:
         # Between the server and everything that asks for the client's address, scheme or host.

@@ -13,7 +13,7 @@ from services.api.key_checks import KeyChecks
 from services.api.rates import Rates
 from shared.blobs import BlobStore
 from shared.db import Database
-from shared.keys import Role
+from shared.roles import Role
 from shared.settings import Settings
 from shared.tables import DEFAULT_PROJECT_ID
 

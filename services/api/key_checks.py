@@ -12,7 +12,7 @@ from shared import keys
 from shared.db import Database
 from shared.keys import Key
 
-#: So long a key may go on after it was revoked through another process. A page asks for a hundred pictures at once.
+#: So long a key may go on after it was revoked, in whatever process. A page asks for a hundred pictures at once.
 BELIEVED_FOR_S = 2.0
 _MAX_KEPT = 1000
 
@@ -33,12 +33,6 @@ class KeyChecks:
     def by_id(self, key_id: str) -> Key | None:
         """The key of that id, unless it is revoked."""
         return self._ask(key_id, lambda connection: keys.usable_key(connection, key_id))
-
-    def forget(self, key_id: str) -> None:
-        """Ask again about this key at its next use."""
-        for name, (_, key) in list(self._kept.items()):
-            if key.id == key_id:
-                self._kept.pop(name, None)
 
     def _ask(self, name: str, ask: Callable[[Connection], Key | None]) -> Key | None:
         kept = self._kept.get(name)

@@ -12,9 +12,7 @@ from flask import request
 
 from services.api.context import service
 from services.api.loopback import host_of, is_loopback
-from services.api.problems import Forbidden
-
-SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+from services.api.problems import SAFE_METHODS, Forbidden
 
 
 def refuse_foreign() -> None:

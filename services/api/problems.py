@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_S = 5
+#: Methods that change nothing.
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 #: A body of 10,000 mistakes helps nobody.
 MAX_ERRORS = 100
 #: Nor does a sentence that repeats a value of megabytes.
@@ -259,7 +261,19 @@ def _from_database(error: DBAPIError | PoolTimeout) -> Response:
     if not (isinstance(error, PoolTimeout) or is_passing(error)):
         raise error
     logger.warning("the database did not answer: %s", str(error).splitlines()[0], extra={"request_id": request_id()})
-    return problem(503, "The database does not answer right now; nothing was changed. Try again in a few seconds.")
+    return problem(503, f"The database does not answer right now. {_what_to_do_again()}")
+
+
+def _what_to_do_again() -> str:
+    """What a person can do after the database went away: perhaps between doing what was asked and saying so."""
+    if request.method in SAFE_METHODS:
+        return "Try again in a few seconds."
+    if "Idempotency-Key" in request.headers:
+        return (
+            "What was asked may have been done or not. Send it again in a few seconds under the same Idempotency-Key; "
+            "it is not done twice."
+        )
+    return "What was asked may have been done or not: look in a few seconds, before you ask for it again."
 
 
 def _from_store(error: TransientError) -> Response:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import math
 import time
 
@@ -36,6 +37,17 @@ class _Counts(MemoryStorage):
             self.clear(key)
 
 
+def _household(address: str) -> str:
+    """What one client cannot change at will: its IPv4 address, of an IPv6 address the first 64 bits."""
+    try:
+        ip = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    if isinstance(ip, ipaddress.IPv4Address):
+        return str(ip)
+    return str(ip.ipv4_mapped or ipaddress.IPv6Address(int(ip) >> 64 << 64))
+
+
 class Rates:
     """Requests of each key, and wrong keys from each address, over the last minute. 0: without limit."""
 
@@ -51,7 +63,9 @@ class Rates:
 
     def count_wrong_key(self, address: str) -> None:
         """Raise `TooMany` when wrong keys come too often from this address; right ones are not held up."""
-        self._count(self._wrong_keys, address, "More than {} wrong keys a minute have come from this address.")
+        self._count(
+            self._wrong_keys, _household(address), "More than {} wrong keys a minute have come from this address."
+        )
 
     def _count(self, limit: RateLimitItemPerMinute, who: str, sentence: str) -> None:
         if not limit.amount or self._counter.hit(limit, who):
@@ -66,7 +80,9 @@ class Rates:
         """
         minute_s = limit.get_expiry()
         last, left_s, this, this_expires_in_s = self._counts.get_sliding_window(limit.key_for(who), minute_s)
-        if this < limit.amount:
+        if this < limit.amount and not last:  # the counts were thrown away since
+            wait_s = 0.0
+        elif this < limit.amount:
             wait_s = left_s - (limit.amount - this) * minute_s / last
         else:
             wait_s = this_expires_in_s - minute_s

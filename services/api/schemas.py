@@ -11,7 +11,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from services.api.cursors import DEFAULT_LIMIT, MAX_LIMIT
-from shared.keys import MAX_NAME, Role
+from shared.keys import MAX_NAME
+from shared.roles import Role
 from shared.tasks import JobState, TaskState
 
 #: At most so many URLs in one call; more by `POST /jobs/{id}/sources`.

@@ -13,6 +13,7 @@ import click
 from services.command_line.options import DEFAULT_FOLDER, json_option
 from services.command_line.output import print_json, results, say, show, table
 from shared.errors import ErrorKind, PermanentError
+from shared.roles import Role
 from shared.settings import load_settings
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
     from shared.keys import Key
 
-ROLES = ("reader", "writer", "admin")
 DEFAULT_PROJECT = "default"
 UNDEFINED_TABLE = "42P01"
 
@@ -41,7 +41,7 @@ def keys() -> None:
 @click.argument("name")
 @click.option(
     "--role",
-    type=click.Choice(ROLES),
+    type=click.Choice([role.value for role in Role]),
     required=True,
     help="Readers look and search, writers also submit, change and delete, admins also make keys.",
 )
@@ -50,7 +50,7 @@ def keys() -> None:
 @json_option
 def add(name: str, role: str, project: str, folder: Path | None, as_json: bool) -> None:
     """Make a key and print it, this once."""
-    from shared.keys import Role, add_key, project_id_of
+    from shared.keys import add_key, project_id_of
 
     with _transaction(folder, make=True) as connection:
         project_id = project_id_of(connection, project, make=True)
@@ -134,7 +134,10 @@ def _plain(key: Key) -> dict[str, Any]:
 
 @contextmanager
 def _transaction(folder: Path | None, *, make: bool = False) -> Iterator[Connection]:
-    """A transaction in the database of the folder, or of the settings when no folder is named."""
+    """A transaction in the database of the folder, or of the settings when no folder is named.
+
+    make: a folder that holds none gets one, and one that is not running the newest schema.
+    """
     settings = load_settings()
     if folder is None and settings.database_url:
         with _transaction_at(settings.database_url) as connection:
@@ -144,7 +147,7 @@ def _transaction(folder: Path | None, *, make: bool = False) -> Iterator[Connect
     from shared.db import migrate
 
     with open_installation((folder or DEFAULT_FOLDER).expanduser(), make=make) as opened:
-        if not opened.is_running:
+        if make and not opened.is_running:  # who only looks or revokes changes no schema
             migrate(opened.database_url)
         with _transaction_at(opened.database_url) as connection:
             yield connection

@@ -17,7 +17,7 @@ from shared.settings import ACCESS
 @click.option(
     "--access",
     type=click.Choice(ACCESS),
-    help="Whether to ask for keys.  [default: open on this machine's own addresses, else keys]",
+    help="Whether to ask for keys.  [default: REELMAP_ACCESS, else open on this machine's addresses only]",
 )
 def up(folder: Path, host: str | None, port: int | None, access: str | None) -> None:
     """Start everything on this machine and stay until Ctrl-C; a later start goes on where this one ended."""

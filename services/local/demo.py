@@ -17,6 +17,7 @@ from typing import NoReturn
 import click
 import numpy as np
 
+from services.api.openness import by_address
 from services.client import Client, Json
 from services.clustering.quality import agreement
 from services.command_line.failures import told_to_people
@@ -34,7 +35,7 @@ from services.local.up import free_port, make_supervisor, page_url, wait_until_r
 from services.local.usable_models import choose_models
 from shared import catalog
 from shared.errors import ErrorKind, PermanentError
-from shared.settings import Settings, load_settings
+from shared.settings import SettingError, Settings, load_settings
 
 #: The two models of the post when their weights can be had, and one that needs none.
 MODELS = (*catalog.DEFAULT_MODELS, "hog_color")
@@ -63,7 +64,12 @@ def main(videos: Sequence[str], models: str | None, n_clusters: int | str | None
 def run(videos: Sequence[str], models: str | None, n_clusters: int | str | None, folder: Path) -> None:
     """Run the demo. Raises PermanentError when it did not end with clusters."""
     started_at = time.monotonic()
-    settings = load_settings()
+    settings = by_address(replace(load_settings(), api_host=HOST))
+    if settings.access != "open":
+        raise SettingError(
+            "The demo asks for no key and ends with the page, and the settings ask for keys. For the length of the "
+            "demo, unset REELMAP_ACCESS and REELMAP_TRUSTED_PROXIES"
+        )
     inputs = find_inputs(videos)
     if inputs.skipped:
         say(describe_skipped(inputs.skipped))
@@ -81,7 +87,7 @@ def run(videos: Sequence[str], models: str | None, n_clusters: int | str | None,
         raise PermanentError(ErrorKind.NO_VECTORS, f"There is no video in {', '.join(videos)}.")
 
     port = free_port(HOST, 0)
-    settings = replace(settings, api_host=HOST, api_port=port)
+    settings = replace(settings, api_port=port)
     say("Starting Postgres, Redis, the workers, the dispatcher and the API …")
     with make_supervisor(settings, folder / "data", say=say, durable=False) as supervisor:
         supervisor.start()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import secrets
 import shlex
 import socket
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,12 +15,12 @@ from pathlib import Path
 
 import requests
 
-from services.api.loopback import is_loopback
+from services.api.openness import by_address
 from services.local.supervisor import Child, Supervisor
 from shared import keys
 from shared.db import Database, migrate
 from shared.errors import ErrorKind, PermanentError
-from shared.settings import SettingError, Settings, load_settings
+from shared.settings import MIN_COOKIE_SECRET, Settings, load_settings
 
 #: What each process runs, in the order in which they are asked to stop: nothing new comes in while work is ended.
 PROCESSES = {
@@ -47,17 +47,14 @@ def run(
 ) -> None:
     """Run a whole Reelmap with its data in `folder` until SIGINT or SIGTERM.
 
-    host, port: None takes the settings'; port 0 takes any free one. say: prints one line for a person. access: see
-    `access_on`. Raises PermanentError when the folder or the port is in use, a server cannot start, or nobody has a
-    key where keys are asked for.
+    host, port, access: None takes the settings'; port 0 takes any free one. say: prints one line for a person. Raises
+    PermanentError when the folder or the port is in use, a server cannot start, or nobody has a key where keys are
+    asked for; SettingError when it would be open to others.
     """
-    settings = load_settings()
-    host = settings.api_host if host is None else host
-    access = access_on(host, access)
-    port = free_port(host, settings.api_port if port is None else port)
-    settings = replace(settings, api_host=host, api_port=port)
-    supervisor = make_supervisor(settings, folder, say=say, durable=True, access=access)
-    page = page_url(host, port)
+    settings = settings_for(host, access)
+    port = free_port(settings.api_host, settings.api_port if port is None else port)
+    supervisor = make_supervisor(replace(settings, api_port=port), folder, say=say, durable=True)
+    page = page_url(settings.api_host, port)
     say(f"Starting Reelmap; its data are in {folder.absolute()}")
 
     def say_ready() -> None:
@@ -69,20 +66,27 @@ def run(
     supervisor.run(say_ready)
 
 
-def make_supervisor(
-    settings: Settings, folder: Path, *, say: Callable[[str], None], durable: bool, access: str | None = None
-) -> Supervisor:
+def settings_for(host: str | None, access: str | None) -> Settings:
+    """The person's settings, where the command's options say no other, with access decided.
+
+    Raises `SettingError` for a Reelmap that would be open to others.
+    """
+    settings = load_settings()
+    host = settings.api_host if host is None else host
+    return by_address(replace(settings, api_host=host, access=access or settings.access))
+
+
+def make_supervisor(settings: Settings, folder: Path, *, say: Callable[[str], None], durable: bool) -> Supervisor:
     """The servers and processes of one Reelmap in `folder`, not started yet.
 
-    durable: survives a power cut. access: see `access_on`.
+    settings: with access decided, see `by_address`. durable: survives a power cut.
     """
     folder = folder.absolute()
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    settings = replace(settings, access=access_on(settings.api_host, access))
 
     def prepare(database_url: str) -> None:
         migrate(database_url)
-        if settings.access == "keys":
+        if settings.access != "open":
             require_a_key(database_url, settings.api_host, folder)
 
     return Supervisor(
@@ -92,20 +96,6 @@ def make_supervisor(
         say=say,
         durable=durable,
     )
-
-
-def access_on(host: str, asked: str | None = None) -> str:
-    """Who may ask a Reelmap that listens on `host`: everybody on this machine's own addresses, elsewhere who has a key.
-
-    asked: a person's own choice. Raises `SettingError` for a Reelmap that would be open to others.
-    """
-    if is_loopback(host):
-        return asked or "open"
-    if asked == "open":
-        raise SettingError(
-            f"--access open lets in everybody who can reach {host}; without keys, listen on 127.0.0.1 only"
-        )
-    return "keys"
 
 
 def require_a_key(database_url: str, host: str, folder: Path) -> None:
@@ -125,13 +115,37 @@ def require_a_key(database_url: str, host: str, folder: Path) -> None:
 
 
 def cookie_secret(folder: Path) -> str:
-    """The secret of this folder, made at the first call. Without the file everybody has to sign in again, no more."""
+    """The secret of this folder, made where there is none that can be used; then everybody has to sign in again.
+
+    Raises PermanentError when the file cannot be read or written.
+    """
     path = folder / COOKIE_SECRET_FILE
-    with contextlib.suppress(FileExistsError):
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with open(fd, "w") as file:
-            file.write(secrets.token_hex(32))
-    return path.read_text()
+    try:
+        found = path.read_text(errors="replace").strip() if path.exists() else ""
+        if len(found) < MIN_COOKIE_SECRET or not (found.isascii() and found.isprintable()):
+            found = secrets.token_hex(32)
+            _write_whole(path, found)
+    except OSError as error:
+        raise PermanentError(
+            ErrorKind.STORE_UNAVAILABLE,
+            f"{path}, which holds what sign-ins are signed with, cannot be used ({error.strerror}). Make it readable "
+            "for this user, or delete it; then everybody has to sign in again.",
+        ) from None
+    return found
+
+
+def _write_whole(path: Path, content: str) -> None:
+    """Write a file that only its owner may read; a power cut leaves what was there, or all of this."""
+    handle, beside = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with open(handle, "w") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    except BaseException:
+        os.unlink(beside)
+        raise
 
 
 def embedded(settings: Settings, folder: Path, database_url: str, redis_url: str) -> Settings:
@@ -146,28 +160,34 @@ def embedded(settings: Settings, folder: Path, database_url: str, redis_url: str
         redis_url=redis_url,
         blobs_folder=blobs_folder,
         work_folder=work_folder,
-        cookie_secret=settings.cookie_secret or (cookie_secret(folder) if settings.access == "keys" else ""),
+        cookie_secret=settings.cookie_secret or ("" if settings.access == "open" else cookie_secret(folder)),
         keyframes_processes=settings.keyframes_processes if is_chosen else min(cores(), MAX_KEYFRAMES_PROCESSES),
     )
 
 
 def children(settings: Settings) -> list[Child]:
-    """The processes of Reelmap, all with the same settings."""
+    """The processes of Reelmap, all with the same settings, but for secrets: each gets those that it uses."""
     return [
         # -P: a folder named `services` where the person happens to stand is none of ours.
         Child(
             name,
             (sys.executable, "-P", "-m", *arguments),
-            {**_with_own_alive_file(settings, name).to_environ(), **PATIENT_THREADS},
+            {**_own(settings, name).to_environ(), **PATIENT_THREADS},
             stop_timeout_s=settings.stop_grace_s + STOP_MARGIN_S,
         )
         for name, arguments in PROCESSES.items()
     ]
 
 
-def _with_own_alive_file(settings: Settings, name: str) -> Settings:
+def _own(settings: Settings, name: str) -> Settings:
+    """The settings of one process: a file of its own that says it lives, and no secret that others use."""
     path = settings.alive_file
-    return replace(settings, alive_file=path.with_name(f"{path.name}-{name}")) if path else settings
+    return replace(
+        settings,
+        alive_file=path.with_name(f"{path.name}-{name}") if path else None,
+        cookie_secret=settings.cookie_secret if name == "api" else "",
+        key="",  # the command line's
+    )
 
 
 def cores() -> int:

@@ -34,7 +34,7 @@ from services.local.up import free_port, wait_until_ready
 from shared import keys
 from shared.blobs import FolderBlobs
 from shared.db import Database, migrate
-from shared.keys import Role
+from shared.roles import Role
 from shared.settings import Settings
 from shared.tables import DEFAULT_PROJECT_ID
 from tests.integration.api.stand_in import Workers

@@ -35,7 +35,11 @@ class Played:
                 request = (self.command, parts.path, query, body)
                 played.requests.append(request)
                 played.headers.append(dict(self.headers))
-                status, value = played.answer(*request)
+                try:
+                    status, value = played.answer(*request)
+                except ConnectionAbortedError:  # played: the server goes away before it answers
+                    self.close_connection = True
+                    return
                 data = value if isinstance(value, bytes) else json.dumps(value).encode()
                 self.send_response(status)
                 self.send_header("Content-Length", str(len(data)))
@@ -229,3 +233,47 @@ def test_a_server_that_is_always_asked_too_often_is_given_up(played: Played, mon
     played.answer = lambda *_: problem(429, "This key asks more than 5 times a minute.")
     with pytest.raises(ApiError, match="5 times a minute"):
         Client(played.url).models()
+
+
+CREATING: list[Callable[[Client], Any]] = [
+    lambda client: client.submit(["a"]),
+    lambda client: client.add_videos("j", ["a"]),
+    lambda client: client.add_models("j", ["m"]),
+    lambda client: client.cluster_again("j", {"model": "m"}),
+]
+
+
+@pytest.mark.parametrize("create", CREATING, ids=["submit", "add videos", "add models", "cluster again"])
+@pytest.mark.parametrize("first", ["lost", "unavailable"])
+def test_what_is_asked_for_once_is_sent_again_under_the_same_key(
+    played: Played, monkeypatch: pytest.MonkeyPatch, create: Callable[[Client], Any], first: str
+) -> None:
+    monkeypatch.setattr(client_module, "POLL_INTERVAL_S", 0.001)
+
+    def answer(*_request: object) -> Answer:
+        if len(played.requests) > 1:
+            return 202, {"id": "j"}
+        if first == "lost":
+            raise ConnectionAbortedError
+        return 503, b"not now"
+
+    played.answer = answer
+    assert create(Client(played.url)) == {"id": "j"}
+    assert played.requests[0] == played.requests[1]
+    first_key, second_key = (headers["Idempotency-Key"] for headers in played.headers)
+    assert first_key == second_key
+    create(Client(played.url))
+    assert played.headers[-1]["Idempotency-Key"] != first_key
+
+
+def test_what_stays_without_an_answer_is_given_up_and_looking_is_not_repeated(
+    played: Played, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client_module, "POLL_INTERVAL_S", 0.001)
+    played.answer = lambda *_: problem(503, "The database does not answer right now.")
+    with pytest.raises(ApiError, match="does not answer right now"):
+        Client(played.url).submit(["a"])
+    assert len(played.requests) == 2
+    with pytest.raises(ApiError, match="does not answer right now"):
+        Client(played.url).job("j")
+    assert len(played.requests) == 3

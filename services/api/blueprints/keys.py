@@ -7,7 +7,7 @@ from flask import Response, current_app, make_response
 
 from services.api import paths
 from services.api.commands import keys as commands
-from services.api.context import current_project_id, service, transaction
+from services.api.context import current_project_id, transaction
 from services.api.headers import forbid_storing
 from services.api.queries import keys as queries
 from services.api.schemas import KeyList, KeyRequest, NewKey, Paging
@@ -44,8 +44,7 @@ def add_key(json_data: KeyRequest) -> Response:
 @blueprint.delete("/keys/<id:key_id>")
 @blueprint.output({}, 204)
 def revoke_key(key_id: str) -> Response:
-    """Revoke a key; other processes of the API notice within two seconds"""
+    """Revoke a key; within two seconds it is refused"""
     with transaction() as connection:
         commands.revoke_key(connection, current_project_id(), key_id)
-    service().keys.forget(key_id)
     return current_app.response_class(status=204)

@@ -7,7 +7,7 @@ from typing import Any
 from flask import Flask, g
 
 from services.api.context import Caller
-from shared.keys import Role
+from shared.roles import Role
 
 
 def register(app: Flask) -> None:

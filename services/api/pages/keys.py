@@ -6,13 +6,13 @@ from flask import Blueprint, make_response, redirect, render_template, request
 from werkzeug.wrappers import Response
 
 from services.api.commands import keys as commands
-from services.api.context import caller, current_project_id, service, transaction
+from services.api.context import caller, current_project_id, transaction
 from services.api.headers import forbid_storing
 from services.api.pages import forms
 from services.api.problems import Refusal, parse
 from services.api.queries import keys as queries
 from services.api.schemas import KeyRequest, NewKey, Paging
-from shared.keys import Role
+from shared.roles import Role
 
 blueprint = Blueprint("key_pages", __name__)
 
@@ -39,10 +39,9 @@ def add_key() -> Response | tuple[str, int]:
 
 @blueprint.post("/keys/<id:key_id>/revoke")
 def revoke_key(key_id: str) -> Response:
-    """Revoke a key."""
+    """Revoke a key; within two seconds it is refused."""
     with transaction() as connection:
         commands.revoke_key(connection, current_project_id(), key_id)
-    service().keys.forget(key_id)
     return redirect("/keys", 303)
 
 

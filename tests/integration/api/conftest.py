@@ -19,7 +19,7 @@ from services.api.app import create_app
 from services.api.context import Service
 from shared import keys
 from shared.db import Database
-from shared.keys import Role
+from shared.roles import Role
 from shared.settings import Settings, load_settings
 from tests.integration.api.stand_in import Workers
 

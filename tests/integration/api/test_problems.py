@@ -77,13 +77,16 @@ def test_a_database_that_is_away_is_said_to_come_back(tmp_path):
         )
     )
     client = app.test_client()
-    for answer in (
-        client.get("/api/v1/jobs"),
-        client.get("/readyz"),
-        client.post("/api/v1/jobs", json={"videos": ["https://example.org/a"]}),
+    jobs, body = "/api/v1/jobs", {"videos": ["https://example.org/a"]}
+    for answer, advice in (
+        (client.get(jobs), "Try again in a few seconds."),
+        (client.get("/readyz"), ""),
+        (client.post(jobs, json=body), "before you ask for it again"),
+        (client.post(jobs, json=body, headers={"Idempotency-Key": "k"}), "under the same Idempotency-Key"),
     ):
         assert is_problem(answer, 503)
         assert answer.headers["Retry-After"] == "5"
+        assert advice in answer.json["detail"]
     assert client.get("/livez").json == {"status": "ok"}
     assert client.get("/api/v1/algorithms").status_code == 200
 
@@ -96,6 +99,29 @@ def test_a_row_that_is_held_too_long_is_a_busy_database_and_no_defect(client, su
             other.execute(text("SET lock_timeout = '50ms'"))
             other.commit()
         assert is_problem(client.post(f"/api/v1/jobs/{job_id}/models", json={"models": ["tiny"]}), 503)
+
+
+def test_a_change_whose_confirmation_was_lost_is_not_said_to_be_undone_and_is_done_once(client, database):
+    """The connection goes away at the very end of the transaction, where nobody knows what became of it."""
+    with database.transaction() as connection:
+        connection.execute(
+            text(
+                """
+                CREATE FUNCTION cut() RETURNS trigger LANGUAGE plpgsql AS $$
+                BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NULL; END $$;
+                CREATE CONSTRAINT TRIGGER cut AFTER INSERT ON jobs DEFERRABLE INITIALLY DEFERRED
+                FOR EACH ROW EXECUTE FUNCTION cut()"""
+            )
+        )
+    body, headers = {"videos": ["https://example.org/a"], "models": ["tiny"]}, {"Idempotency-Key": "k"}
+    answer = client.post("/api/v1/jobs", json=body, headers=headers)
+    assert is_problem(answer, 503)
+    assert "may have been done or not" in answer.json["detail"]
+    with database.transaction() as connection:
+        connection.execute(text("DROP TRIGGER cut ON jobs"))
+    again = [client.post("/api/v1/jobs", json=body, headers=headers) for _ in range(2)]
+    assert [answer.status_code for answer in again] == [202, 202]
+    assert len(client.get("/api/v1/jobs").json["jobs"]) == 1
 
 
 def test_a_connection_that_was_cut_is_replaced(client, submit, database):

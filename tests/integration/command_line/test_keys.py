@@ -89,6 +89,23 @@ def test_a_database_that_is_old_or_away_is_one_sentence(
     assert "does not answer" in away.stderr
 
 
+def test_looking_and_revoking_change_no_schema_of_a_folder(guard, tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    server = EmbeddedPostgres(folder / "postgres", guard, durable=False)
+    server.start()
+    server.stop()
+    for arguments in (["list"], ["revoke", "ada"]):
+        result = CliRunner().invoke(commands, ["keys", *arguments, "--folder", str(folder)])
+        assert result.exit_code == 1
+        assert "schema is older" in result.stderr
+    database = Database(server.start())
+    with database.transaction() as connection:
+        assert connection.execute(text("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'")).scalar() == 0
+    database.dispose()
+    server.stop()
+
+
 def test_a_data_folder_is_used_whether_its_reelmap_runs_or_not(guard, tmp_path: Path) -> None:
     def run(*arguments: object) -> Result:
         given = ["keys", *map(str, arguments), "--folder", str(tmp_path / "data")]

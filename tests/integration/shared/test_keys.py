@@ -8,7 +8,7 @@ import pytest
 
 from shared import keys
 from shared.errors import PermanentError
-from shared.keys import Role
+from shared.roles import Role
 from shared.tables import DEFAULT_PROJECT_ID
 
 pytestmark = pytest.mark.integration

@@ -85,3 +85,42 @@ def test_old_counts_go_before_those_that_still_hold(clock, monkeypatch):
     assert allowed(counting, "a", 10) == 10
     assert len(counting._counts.expirations) < 50
     assert allowed(counting, "a", 1) == 0
+
+
+def test_who_is_refused_while_the_counts_are_thrown_away_is_told_to_come_back_at_once(clock, monkeypatch):
+    counting = Rates(10, 0)
+    assert allowed(counting, "a", 10) == 10
+    hit = counting._counter.hit
+
+    def hit_and_clear(*arguments) -> bool:
+        let_through = hit(*arguments)
+        for name in list(counting._counts.expirations):
+            counting._counts.clear(name)
+        return let_through
+
+    monkeypatch.setattr(counting._counter, "hit", hit_and_clear)
+    with pytest.raises(TooMany) as refused:
+        counting.count_request("a")
+    assert refused.value.headers["Retry-After"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("addresses", "is_one"),
+    [
+        (("2001:db8:1:2::1", "2001:db8:1:2:ffff::9"), True),
+        (("2001:db8:1:2::1", "2001:db8:1:3::1"), False),
+        (("fe80::1%eth0", "fe80::2%eth0"), True),
+        (("192.0.2.1", "::ffff:192.0.2.1"), True),
+        (("192.0.2.1", "192.0.2.2"), False),
+        (("::ffff:192.0.2.1", "::ffff:192.0.2.2"), False),
+        (("", "unix"), False),
+    ],
+)
+def test_wrong_keys_are_counted_by_what_a_client_cannot_change_at_will(addresses, is_one):
+    counting = Rates(0, 1)
+    counting.count_wrong_key(addresses[0])
+    if is_one:
+        with pytest.raises(TooMany):
+            counting.count_wrong_key(addresses[1])
+    else:
+        counting.count_wrong_key(addresses[1])

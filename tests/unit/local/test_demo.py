@@ -36,6 +36,18 @@ def test_the_folder_of_a_running_demo_is_left_alone(tmp_path: Path) -> None:
     assert (tmp_path / "data").exists()
 
 
+@pytest.mark.parametrize(("variable", "value"), [("REELMAP_ACCESS", "keys"), ("REELMAP_TRUSTED_PROXIES", "1")])
+def test_who_asks_for_keys_gets_no_open_demo(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(variable, value)
+    result = CliRunner().invoke(demo.main, [])
+    assert result.exit_code == 2
+    assert "The demo asks for no key" in result.stderr
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     ("arguments", "exit_code", "said"),
     [

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
+import os
 import socket
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +27,17 @@ def settings(tmp_path: Path) -> Settings:
 
 def test_every_process_reads_the_settings_that_it_was_started_with(settings: Settings) -> None:
     for child in up.children(settings):
-        assert load_settings(child.env) == settings
+        own = load_settings(child.env)
+        assert replace(own, cookie_secret=settings.cookie_secret) == settings
+
+
+def test_a_secret_is_given_to_the_process_that_uses_it_and_to_no_other(settings: Settings) -> None:
+    children = up.children(replace(settings, key="rmk_secret"))
+    given = {child.name: load_settings(child.env) for child in children}
+    assert given["api"].cookie_secret == settings.cookie_secret
+    assert {own.cookie_secret for name, own in given.items() if name != "api"} == {""}
+    # Said, not left out: the process would find our own variable otherwise.
+    assert {child.env["REELMAP_KEY"] for child in children} == {""}
 
 
 def test_the_persons_own_settings_hold_beside_those_of_the_folder(settings: Settings, tmp_path: Path) -> None:
@@ -82,23 +94,20 @@ def test_waiting_for_a_server_that_never_comes_ends(monkeypatch: pytest.MonkeyPa
     assert turns
 
 
-@pytest.mark.parametrize(
-    ("host", "asked", "access"),
-    [
-        ("127.0.0.1", None, "open"),
-        ("localhost", "open", "open"),
-        ("::1", "keys", "keys"),
-        ("0.0.0.0", None, "keys"),
-        ("192.168.1.5", "keys", "keys"),
-    ],
-)
-def test_keys_are_asked_for_wherever_others_could_come_in(host: str, asked: str | None, access: str) -> None:
-    assert up.access_on(host, asked) == access
-
-
-def test_a_reelmap_for_everybody_who_can_reach_it_is_refused() -> None:
-    with pytest.raises(SettingError, match="everybody who can reach"):
-        up.access_on("0.0.0.0", "open")
+def test_what_the_person_says_about_keys_holds_and_the_address_decides_where_nobody_says_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("REELMAP_ACCESS", raising=False)
+    assert up.settings_for(None, None).access == "open"
+    assert up.settings_for("0.0.0.0", None).access == "keys"
+    assert up.settings_for("127.0.0.1", "keys").access == "keys"
+    monkeypatch.setenv("REELMAP_ACCESS", "keys")
+    assert up.settings_for("127.0.0.1", None).access == "keys"
+    assert up.settings_for("127.0.0.1", "open").access == "open"
+    monkeypatch.setenv("REELMAP_ACCESS", "open")
+    with pytest.raises(SettingError, match="everybody who can reach it"):
+        up.settings_for("0.0.0.0", None)
+    assert up.settings_for("0.0.0.0", "keys").api_host == "0.0.0.0"
 
 
 def test_the_folder_keeps_what_sign_ins_are_signed_with_to_itself(settings: Settings, tmp_path: Path) -> None:
@@ -112,6 +121,31 @@ def test_the_folder_keeps_what_sign_ins_are_signed_with_to_itself(settings: Sett
     assert own.cookie_secret == "x" * 32
 
 
+@pytest.mark.parametrize("left", [b"", b"too short", bytes(64), b"\xff" * 64, b"line\n" * 10])
+def test_a_secret_that_was_cut_or_damaged_is_made_anew(tmp_path: Path, left: bytes) -> None:
+    file = tmp_path / up.COOKIE_SECRET_FILE
+    file.write_bytes(left)
+    secret = up.cookie_secret(tmp_path)
+    assert len(secret) == 64
+    assert up.cookie_secret(tmp_path) == secret == file.read_text()
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert list(tmp_path.iterdir()) == [file]
+    file.write_text("a person's own secret, with a line end\n")
+    assert up.cookie_secret(tmp_path) == "a person's own secret, with a line end"
+
+
+def test_a_secret_that_cannot_be_written_leaves_the_old_file_and_nothing_beside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_fd: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(PermanentError, match=rf"{tmp_path}/{up.COOKIE_SECRET_FILE}, .*No space left"):
+        up.cookie_secret(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 def test_an_open_reelmap_needs_no_secret(settings: Settings, tmp_path: Path) -> None:
     folder = tmp_path / "open"
     folder.mkdir()
@@ -122,12 +156,13 @@ def test_an_open_reelmap_needs_no_secret(settings: Settings, tmp_path: Path) -> 
 def test_without_a_key_nothing_starts_that_others_could_reach(database_url: str, tmp_path: Path) -> None:
     from shared import keys
     from shared.db import Database
+    from shared.roles import Role
     from shared.tables import DEFAULT_PROJECT_ID
 
     with pytest.raises(PermanentError, match=r"reelmap keys add NAME --role admin --folder '.*a b'"):
         up.require_a_key(database_url, "0.0.0.0", tmp_path / "a b")
     database = Database(database_url)
     with database.transaction() as connection:
-        keys.add_key(connection, DEFAULT_PROJECT_ID, "ada", keys.Role.ADMIN)
+        keys.add_key(connection, DEFAULT_PROJECT_ID, "ada", Role.ADMIN)
     database.dispose()
     up.require_a_key(database_url, "0.0.0.0", tmp_path)
