@@ -25,6 +25,7 @@ from packaging.version import InvalidVersion, Version
 LOCKS = ("requirements/lock.txt", "requirements/torch.txt")
 OSV_URL = "https://api.osv.dev/v1/querybatch"
 TIMEOUT_S = 20
+MAX_PAGES = 50
 EXIT_FOUND, EXIT_UNKNOWN = 1, 3
 
 
@@ -48,7 +49,10 @@ def locked(texts: Sequence[str]) -> dict[str, str]:
 
 
 def is_affected(version: str, affected: Mapping[str, Any]) -> bool:
-    """Whether one `affected` entry of an OSV record holds the version (https://ossf.github.io/osv-schema)."""
+    """Whether one `affected` entry of an OSV record holds the version (https://ossf.github.io/osv-schema).
+
+    Where it cannot be told, because a version in it is none that Python knows, it does.
+    """
     if version in affected.get("versions", ()):
         return True
     ranges = [each for each in affected.get("ranges", ()) if each["type"] == "ECOSYSTEM"]
@@ -56,21 +60,17 @@ def is_affected(version: str, affected: Mapping[str, Any]) -> bool:
 
 
 def _is_in_range(version: Version, events: Sequence[Mapping[str, str]]) -> bool:
+    try:
+        ordered = sorted((Version(text), what) for event in events for what, text in event.items())
+    except InvalidVersion:
+        return True
     inside = False
-    for event in sorted(events, key=lambda event: _version(next(iter(event.values())))):
-        [(what, text)] = event.items()
-        if what == "introduced" and version >= _version(text):
+    for bound, what in ordered:
+        if what == "introduced" and version >= bound:
             inside = True
-        elif (what == "fixed" and version >= _version(text)) or (what == "last_affected" and version > _version(text)):
+        elif (what == "fixed" and version >= bound) or (what == "last_affected" and version > bound):
             inside = False
     return inside
-
-
-def _version(text: str) -> Version:
-    try:
-        return Version(text)
-    except InvalidVersion:
-        return Version("0")
 
 
 def in_folder(folder: Path, packages: Mapping[str, str]) -> Iterator[Finding]:
@@ -83,20 +83,31 @@ def in_folder(folder: Path, packages: Mapping[str, str]) -> Iterator[Finding]:
         if record.get("withdrawn"):
             continue
         for affected in record.get("affected", ()):
-            package = canonicalize_name(affected.get("package", {}).get("name", ""))
+            named = affected.get("package", {})  # a record about a repository alone names none
+            package = canonicalize_name(named.get("name", ""))
             version = packages.get(package)
-            if affected["package"]["ecosystem"] == "PyPI" and version and is_affected(version, affected):
+            if named.get("ecosystem") == "PyPI" and version and is_affected(version, affected):
                 yield Finding(package, version, record["id"], tuple(record.get("aliases", ())))
 
 
-def at_osv(packages: Mapping[str, str]) -> Iterator[Finding]:
-    """What OSV says. Raises OSError when it cannot be asked."""
-    queries = [{"package": {"name": name, "ecosystem": "PyPI"}, "version": v} for name, v in packages.items()]
-    answer = requests.post(OSV_URL, data=json.dumps({"queries": queries}), timeout=TIMEOUT_S)
-    answer.raise_for_status()
-    for (package, version), result in zip(packages.items(), answer.json()["results"], strict=True):
-        for record in result.get("vulns", ()):
-            yield Finding(package, version, record["id"])
+def at_osv(packages: Mapping[str, str], url: str = OSV_URL) -> Iterator[Finding]:
+    """What OSV says, to the last page. Raises OSError when it cannot be asked."""
+    queries: list[dict[str, Any]] = [
+        {"package": {"name": name, "ecosystem": "PyPI"}, "version": v} for name, v in packages.items()
+    ]
+    for _ in range(MAX_PAGES):
+        answer = requests.post(url, data=json.dumps({"queries": queries}), timeout=TIMEOUT_S)
+        answer.raise_for_status()
+        further = []
+        for query, result in zip(queries, answer.json()["results"], strict=True):
+            for record in result.get("vulns", ()):
+                yield Finding(query["package"]["name"], query["version"], record["id"])
+            if token := result.get("next_page_token"):
+                further.append({**query, "page_token": token})
+        if not further:
+            return
+        queries = further
+    raise OSError(f"{url} has more than {MAX_PAGES} pages about {queries[0]['package']['name']}")
 
 
 @click.command()

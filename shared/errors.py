@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+MAX_LINE_CHARACTERS = 200
+
 
 class ErrorKind(StrEnum):
     """A stable word for machines beside the sentence for people. New words may be added; none changes meaning."""
@@ -87,6 +89,15 @@ class TransientError(ReelmapError):
 
     def __reduce__(self) -> tuple[type[TransientError], tuple[ErrorKind, str, float | None]]:  # type: ignore[override]
         return (type(self), (self.kind, self.message, self.retry_after_s))
+
+
+def one_line(error: BaseException) -> str:
+    """What an error says, in one line that is not too long for a log or a table; its kind where it says nothing.
+
+    Of an error that SQLAlchemy wraps, what the driver said: not the statement.
+    """
+    said = " ".join(str(getattr(error, "orig", None) or error).split())
+    return said[:MAX_LINE_CHARACTERS] or type(error).__name__
 
 
 class ProcessSpoiled(TransientError):

@@ -28,6 +28,13 @@ _folder: Path | None = None
 def arm(folder: Path | None) -> None:
     """Look for files in `folder` from now on, here and in processes that are forked; None: reach nothing."""
     global _folder
+    if folder is not None:
+        logger.warning(
+            "fail-points are armed: a file in %s can make this process die or hang; unset REELMAP_FAILPOINTS_FOLDER "
+            "where people's jobs run",
+            folder,
+            extra={"event": "failpoints_armed"},
+        )
     _folder = folder
 
 

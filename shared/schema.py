@@ -16,6 +16,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
 from shared.db import Database, alembic_config, is_passing
+from shared.errors import one_line
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +68,7 @@ def wait_for_schema(database: Database, stopping: Callable[[], bool], alive: Cal
         except DBAPIError as error:
             if not is_passing(error):
                 raise
-            why = " ".join(str(error.orig).split())[:200]
+            why = one_line(error)
         if time.monotonic() >= say_at:
             logger.warning("waiting for the database: %s", why, extra={"event": "schema_awaited"})
             say_at = time.monotonic() + SAY_EVERY_S

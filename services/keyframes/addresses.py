@@ -25,6 +25,18 @@ _FURTHER_NETWORKS: tuple[IPv4Network | IPv6Network, ...] = (
 _GLOBAL_UNICAST = IPv6Network("2000::/3")
 _NAT64 = IPv6Network("64:ff9b::/96")
 
+# What allow_private_hosts lets pass: this machine, and networks of one's own (RFC 1918, RFC 4193).
+_OWN_NETWORKS: tuple[IPv4Network | IPv6Network, ...] = (
+    IPv4Network("127.0.0.0/8"),
+    IPv4Network("10.0.0.0/8"),
+    IPv4Network("172.16.0.0/12"),
+    IPv4Network("192.168.0.0/16"),
+    IPv6Network("::1/128"),
+    IPv6Network("fc00::/7"),
+)
+# Within fc00::/7, and yet nobody's videos: where two clouds hand their machines' credentials out.
+_CREDENTIALS = (IPv6Network("fd00:ec2::/32"), IPv6Network("fd20:ce::/32"))
+
 # The attribute of an address that says what it is, with the words for it; the first that holds is named.
 _KINDS = (
     ("is_unspecified", "the unspecified address"),
@@ -41,7 +53,8 @@ class Reach:
     """How far a fetch may go.
 
     allow_private_hosts: to loopback and private networks too, on every port: what listens there, the one who allows
-        it knows, and home servers of videos listen anywhere.
+        it knows, and home servers of videos listen anywhere. Other special addresses stay refused: a cloud's machine
+        gets its credentials from a link-local one.
     ports: of hosts on the open internet; None for every port.
     """
 
@@ -62,6 +75,16 @@ def refusal(address: IPv4Address | IPv6Address) -> str | None:
     if isinstance(address, IPv6Address) and address not in _GLOBAL_UNICAST:
         return "not a global unicast address"
     return None if address.is_global else "not a globally reachable address"
+
+
+def is_own(address: IPv4Address | IPv6Address) -> bool:
+    """Whether this is an address of this machine or of a private network, and not one that hands out credentials."""
+    carried = list(_carried_ipv4(address)) if isinstance(address, IPv6Address) else []
+    if carried:
+        return all(is_own(inner) or refusal(inner) is None for inner in carried)
+    if any(address in network for network in _CREDENTIALS):
+        return False
+    return any(address in network for network in _OWN_NETWORKS)
 
 
 def _carried_ipv4(address: IPv6Address) -> Iterator[IPv4Address]:
@@ -94,7 +117,14 @@ def checked_addresses(host: str, port: int, reach: Reach) -> list[str]:
         ) from error
     addresses = list(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in answers))
     for text in addresses:
-        reason = refusal(ip_address(text))
+        address = ip_address(text)
+        reason = refusal(address)
+        if reason and not is_own(address):
+            raise PermanentError(
+                ErrorKind.PRIVATE_ADDRESS,
+                f"{host} leads to {text}, {reason}, and such addresses are never fetched from; "
+                "submit an address on the open internet.",
+            )
         if reason and not reach.allow_private_hosts:
             raise PermanentError(
                 ErrorKind.PRIVATE_ADDRESS,

@@ -38,6 +38,11 @@ REFUSED = "refused by Reelmap"
 NOT_CONNECTED = "not connected by Reelmap"
 
 _MAX_CONNECTIONS = 32
+# Anyone on this machine can connect. Who has not shown the password yet takes no place from who has, and is cut when it
+# takes longer than anyone who knows it, or when many more come.
+_MAX_STRANGERS = 32
+_HEAD_TIMEOUT_S = 2.0
+_LOOK_EVERY_S = 0.5
 # What comes in beside the video: pages, scripts, lists of segments, segments that are asked for twice.
 _BYTES_BESIDE_THE_VIDEO = 64 * 1024**2
 _BLOCK_BYTES = 256 * 1024
@@ -67,12 +72,15 @@ class EgressProxy:
         self._bytes = 0
         self._password = secrets.token_urlsafe(32)
         self._lock = threading.Lock()
-        self._over = False
+        self._over = threading.Event()
+        self._strangers: dict[socket.socket, float] = {}  # since when, on the monotonic clock; the oldest is first
+        self._visits: set[threading.Thread] = set()
         self._open: set[socket.socket] = set()
         self._slots = threading.BoundedSemaphore(_MAX_CONNECTIONS)
 
     def __enter__(self) -> EgressProxy:
         self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener.settimeout(_LOOK_EVERY_S)
         self.port: int = self._listener.getsockname()[1]
         self.url = f"http://reelmap:{self._password}@127.0.0.1:{self.port}"
         self._acceptor = threading.Thread(target=self._accept, name="egress", daemon=True)
@@ -87,19 +95,39 @@ class EgressProxy:
         self._acceptor.join(timeout=_STOP_WAIT_S)
         self._listener.close()
         end_s = time.monotonic() + _STOP_WAIT_S
-        for _slot in range(_MAX_CONNECTIONS):
-            self._slots.acquire(timeout=max(0.0, end_s - time.monotonic()))
+        with self._lock:
+            visits = list(self._visits)
+        for visit in visits:
+            visit.join(timeout=max(0.0, end_s - time.monotonic()))
 
     def _accept(self) -> None:
-        while not self._over:
+        while not self._over.is_set():
             try:
                 visitor, address = self._listener.accept()
-            except OSError:
-                return
-            if self._slots.acquire(blocking=False):
-                threading.Thread(target=self._serve, args=(visitor, address), name="egress", daemon=True).start()
-            else:
-                visitor.close()
+            except TimeoutError:
+                self._cut_strangers(leave=_MAX_STRANGERS)
+                continue
+            except OSError:  # a visitor that hung up, or no file handle left: neither lasts
+                self._over.wait(_LOOK_EVERY_S)
+                continue
+            self._cut_strangers(leave=_MAX_STRANGERS - 1)
+            visit = threading.Thread(target=self._serve, args=(visitor, address), name="egress", daemon=True)
+            with self._lock:
+                self._strangers[visitor] = time.monotonic()
+                self._visits.add(visit)
+            visit.start()
+
+    def _cut_strangers(self, leave: int) -> None:
+        """Hang up on those who have not shown the password in time, and on the oldest of more than `leave`."""
+        late = time.monotonic() - _HEAD_TIMEOUT_S
+        with self._lock:
+            while self._strangers:
+                stranger, since = next(iter(self._strangers.items()))
+                if since > late and len(self._strangers) <= leave:
+                    return
+                del self._strangers[stranger]
+                with suppress(OSError):  # it hung up itself
+                    stranger.shutdown(socket.SHUT_RDWR)
 
     def _serve(self, visitor: socket.socket, address: tuple[str, int]) -> None:
         try:
@@ -110,12 +138,27 @@ class EgressProxy:
         except Exception:
             _log.exception("the egress proxy failed")
         finally:
-            self._slots.release()
+            with self._lock:
+                self._strangers.pop(visitor, None)
+                self._visits.discard(threading.current_thread())
 
     def admits(self, authorization: str) -> bool:
         """Whether a Proxy-Authorization header holds the password of this fetch."""
         expected = "Basic " + b64encode(f"reelmap:{self._password}".encode()).decode()
         return hmac.compare_digest(authorization.encode(), expected.encode())
+
+    @contextmanager
+    def slot(self, visitor: socket.socket) -> Iterator[bool]:
+        """One of the places for those who showed the password; False when all are taken. Raises OSError once cut."""
+        with self._lock:
+            if self._strangers.pop(visitor, None) is None:
+                raise ConnectionAbortedError("it took too long to say what it wants")
+        is_free = self._slots.acquire(blocking=False)
+        try:
+            yield is_free
+        finally:
+            if is_free:
+                self._slots.release()
 
     @contextmanager
     def connected(self, host: str, port: int) -> Iterator[socket.socket]:
@@ -174,7 +217,7 @@ class EgressProxy:
 
     def _cut_all(self) -> None:
         with self._lock:
-            self._over = True
+            self._over.set()
             for connection in self._open:
                 # For reading alone, which wakes whoever waits: an end that is written would make a cut body look whole.
                 with suppress(OSError):
@@ -182,7 +225,7 @@ class EgressProxy:
 
     def raise_if_over(self) -> None:
         """Raise OSError once the fetch has ended, or took too much."""
-        if self._over:
+        if self._over.is_set():
             raise ConnectionAbortedError("the fetch is over")
 
 
@@ -198,7 +241,7 @@ class _Visit(BaseHTTPRequestHandler):
 
     def setup(self) -> None:
         super().setup()
-        self.connection.settimeout(self.server.idle_timeout_s)
+        self.connection.settimeout(_HEAD_TIMEOUT_S)
 
     def do_CONNECT(self) -> None:
         def tunnel(outside: socket.socket, _: SplitResult) -> None:
@@ -221,6 +264,14 @@ class _Visit(BaseHTTPRequestHandler):
         if not self.server.admits(self.headers.get("Proxy-Authorization", "")):
             self._refuse(HTTPStatus.PROXY_AUTHENTICATION_REQUIRED, REFUSED)
             return
+        with self.server.slot(self.connection) as is_free:
+            if not is_free:
+                self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, REFUSED)
+                return
+            self.connection.settimeout(self.server.idle_timeout_s)
+            self._answer_admitted(url, default_port, talk)
+
+    def _answer_admitted(self, url: str, default_port: int, talk: Callable[[socket.socket, SplitResult], None]) -> None:
         try:
             parts = urlsplit(url)
             host, port = parts.hostname, parts.port or default_port

@@ -14,11 +14,25 @@ import resource
 import signal
 import sys
 import sysconfig
-from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+
+from services.keyframes import landlock
+from services.keyframes.landlock import (
+    FILE_RIGHTS,
+    MAKE_REG,
+    READ_DIR,
+    READ_FILE,
+    SCOPES,
+    TCP_RIGHTS,
+    TRUNCATE,
+    WRITE_FILE,
+    checked,
+    libc,
+    prctl,
+)
 
 # A picture of 960 pixels takes 2 MB at the very most.
 MAX_FILE_BYTES = 16 * 2**20
@@ -29,19 +43,8 @@ CPU_GRACE_S = 5
 
 # linux/prctl.h, linux/capability.h
 PR_SET_PDEATHSIG = 1
-PR_SET_NO_NEW_PRIVS = 38
 CAPABILITY_VERSION = 0x20080522
 CAP_DAC_OVERRIDE = 1 << 1
-
-# linux/landlock.h; the numbers of the calls are the same on every architecture.
-SYS_LANDLOCK_CREATE_RULESET, SYS_LANDLOCK_ADD_RULE, SYS_LANDLOCK_RESTRICT_SELF = 444, 445, 446
-LANDLOCK_CREATE_RULESET_VERSION = 1
-LANDLOCK_RULE_PATH_BENEATH = 1
-WRITE_FILE, READ_FILE, READ_DIR, MAKE_REG, TRUNCATE = 1 << 1, 1 << 2, 1 << 3, 1 << 8, 1 << 14
-# What can be forbidden about files, TCP and other processes, by the first version that knows it.
-FILE_RIGHTS = {1: (1 << 13) - 1, 2: 1 << 13, 3: TRUNCATE, 5: 1 << 15}
-TCP_RIGHTS = {4: 0b11}
-SCOPES = {6: 0b11}
 
 # linux/seccomp.h, linux/filter.h, seccomp.h
 PR_SET_SECCOMP = 22
@@ -94,7 +97,7 @@ def confine(allowance: Allowance, parent_pid: int) -> None:
     if sys.platform == "linux":
         die_with(parent_pid)
         give_back_rights()
-        if landlock_version():
+        if landlock.version():
             restrict_files(allowance)
         if _seccomp():
             forbid_calls()
@@ -105,7 +108,7 @@ def missing_walls() -> list[str]:
     if sys.platform != "linux":
         return ["On this system a decoder is only limited in time, files and processes: the other walls need Linux."]
     missing = []
-    if not landlock_version():
+    if not landlock.version():
         missing.append(
             "This kernel has no Landlock: a decoder is not kept from other files (Linux 5.13 or newer has it)."
         )
@@ -138,54 +141,40 @@ def limit_use(allowance: Allowance) -> None:
 
 def die_with(parent_pid: int) -> None:
     """Be killed when the parent ends."""
-    _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent_pid:
         os.kill(os.getpid(), signal.SIGKILL)  # it ended before we asked
 
 
 def give_back_rights() -> None:
     """Let no program that is started have more rights, and keep none of root's but to read and write files."""
-    _prctl(PR_SET_NO_NEW_PRIVS, 1)
+    landlock.gain_no_rights()
     header = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION, 0)
     held = (ctypes.c_uint32 * 6)()  # effective, permitted, inheritable, and the upper halves of each
-    _checked(_libc().capget, header, held)
+    checked(libc().capget(header, held))
     # Root may read a person's video if it could before; which files at all, Landlock says.
     kept = held[1] & CAP_DAC_OVERRIDE
-    _checked(_libc().capset, header, (ctypes.c_uint32 * 6)(kept, kept))
-
-
-@cache
-def landlock_version() -> int:
-    """The version of the kernel's Landlock, 0 where it has none or where it is switched off."""
-    if sys.platform != "linux":
-        return 0
-    version: int = _libc().syscall(
-        ctypes.c_long(SYS_LANDLOCK_CREATE_RULESET), None, ctypes.c_size_t(0), LANDLOCK_CREATE_RULESET_VERSION
-    )
-    return max(0, version)
+    checked(libc().capset(header, (ctypes.c_uint32 * 6)(kept, kept)))
 
 
 def restrict_files(allowance: Allowance) -> None:
     """Leave only the files that the allowance names and Python's code; no TCP, no signals, no abstract sockets."""
-    rights = (ctypes.c_uint64 * 3)(*(_known(rights) for rights in (FILE_RIGHTS, TCP_RIGHTS, SCOPES)))
-    ruleset = _landlock(SYS_LANDLOCK_CREATE_RULESET, rights, ctypes.c_size_t(ctypes.sizeof(rights)), 0)
-    try:
+    files, tcp, scopes = (landlock.known(rights) for rights in (FILE_RIGHTS, TCP_RIGHTS, SCOPES))
+    with landlock.ruleset(files=files, tcp=tcp, scopes=scopes) as made:
         if allowance.read.is_file():  # where it is none, the reader says so
-            _allow(ruleset, allowance.read, READ_FILE)
-        _allow(ruleset, allowance.write, (WRITE_FILE | MAKE_REG | TRUNCATE) & _known(FILE_RIGHTS))
+            landlock.allow_path(made, allowance.read, READ_FILE)
+        landlock.allow_path(made, allowance.write, (WRITE_FILE | MAKE_REG | TRUNCATE) & files)
         for folder in _code_folders():
             with suppress(FileNotFoundError, PermissionError):  # then there is nothing to allow
-                _allow(ruleset, folder, READ_FILE | READ_DIR)
-        _landlock(SYS_LANDLOCK_RESTRICT_SELF, ruleset, 0)
-    finally:
-        os.close(ruleset)
+                landlock.allow_path(made, folder, READ_FILE | READ_DIR)
+        landlock.restrict_self(made)
 
 
 def forbid_calls() -> None:
     """Make the system calls fail that a decoder has no use for."""
     instructions = _filter()
     program = _FilterProgram(len(instructions) // INSTRUCTION_BYTES, instructions)
-    _prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.addressof(program))
+    prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.addressof(program))
 
 
 @cache
@@ -215,27 +204,6 @@ class _FilterProgram(ctypes.Structure):
     _fields_ = (("len", ctypes.c_ushort), ("filter", ctypes.c_char_p))
 
 
-class _PathBeneath(ctypes.Structure):
-    """struct landlock_path_beneath_attr"""
-
-    _pack_ = 1
-    _fields_ = (("allowed_access", ctypes.c_uint64), ("parent_fd", ctypes.c_int32))
-
-
-def _allow(ruleset: int, path: Path, rights: int) -> None:
-    fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
-    try:
-        rule = _PathBeneath(rights, fd)
-        _landlock(SYS_LANDLOCK_ADD_RULE, ruleset, LANDLOCK_RULE_PATH_BENEATH, ctypes.byref(rule), 0)
-    finally:
-        os.close(fd)
-
-
-def _known(rights: Mapping[int, int]) -> int:
-    """Those of the rights that this kernel can forbid."""
-    return sum(bits for version, bits in rights.items() if version <= landlock_version())
-
-
 @cache
 def _code_folders() -> tuple[Path, ...]:
     """Where modules are imported from, late ones too: the environment, Python itself, and our own two packages."""
@@ -245,21 +213,6 @@ def _code_folders() -> tuple[Path, ...]:
     return (*sorted(installed), root / "services", root / "shared")
 
 
-def _landlock(number: int, *arguments: object) -> int:
-    return _checked(_libc().syscall, ctypes.c_long(number), *arguments)
-
-
-def _prctl(option: int, *arguments: int) -> None:
-    _checked(_libc().prctl, option, *(ctypes.c_ulong(argument) for argument in (*arguments, 0, 0, 0)[:4]))
-
-
-def _checked(function: Callable[..., int], *arguments: object) -> int:
-    result = function(*arguments)
-    if result < 0:
-        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-    return result
-
-
 def _refuse_negative(result: int) -> None:
     if result < 0:
         raise OSError(-result, os.strerror(-result))
@@ -267,11 +220,6 @@ def _refuse_negative(result: int) -> None:
 
 def _address_space_bytes() -> int:
     return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-
-
-@cache
-def _libc() -> ctypes.CDLL:
-    return ctypes.CDLL(None, use_errno=True)
 
 
 @cache

@@ -14,6 +14,7 @@ configuration, and a bound on its memory, because a page may unpack into more th
 from __future__ import annotations
 
 import json
+import logging
 import os
 import resource
 import signal
@@ -25,6 +26,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import IO, Any
 
@@ -32,8 +34,10 @@ from services.keyframes.addresses import Reach
 from services.keyframes.egress import NOT_CONNECTED, EgressProxy
 from services.keyframes.fetch_limits import FetchLimits
 from services.keyframes.site_errors import site_error
-from services.keyframes.tcp_fence import allow_tcp_only_to
+from services.keyframes.tcp_fence import allow_tcp_only_to, missing_fence
 from shared.errors import ErrorKind, PermanentError, TransientError
+
+logger = logging.getLogger(__name__)
 
 _CHECK_EVERY_S = 0.5
 _REPOSITORY = Path(__file__).parents[2]
@@ -80,7 +84,15 @@ def fetch_from_site(
     with EgressProxy(reach, limits) as proxy:
         request = _Request(url, str(folder), asdict(limits), allow_generic_extractor, proxy.url, proxy.port)
         answer = _ask_child(request, limits, check)
+    if not answer["is_fenced"]:
+        _say_no_fence()
     return _outcome(answer, request, limits, proxy)
+
+
+@cache
+def _say_no_fence() -> None:
+    """Once in a process: it is the same for every fetch."""
+    logger.warning("%s", missing_fence() or "yt-dlp was not fenced in", extra={"event": "wall_missing"})
 
 
 def _outcome(answer: dict[str, Any], request: _Request, limits: FetchLimits, proxy: EgressProxy) -> SiteVideo | None:
@@ -214,10 +226,10 @@ def main() -> None:
     """Read a request, print an answer. Everything yt-dlp may print goes to standard error."""
     answers, sys.stdout = sys.stdout, sys.stderr
     request = _Request(**json.loads(sys.stdin.buffer.readline()))
-    allow_tcp_only_to(request.proxy_port)
+    is_fenced = allow_tcp_only_to(request.proxy_port)
     _limit_memory(request.limits["max_memory_bytes"])
     threading.Thread(target=_die_with_parent, daemon=True).start()
-    answers.write(json.dumps(_serve(request)))
+    answers.write(json.dumps({"is_fenced": is_fenced, **_serve(request)}))
     answers.flush()
 
 

@@ -92,7 +92,7 @@ def read_archive(
                 for info in tar:
                     content = tar.extractfile(info) if info.isreg() else None
                     if content is None:
-                        raise _damaged(file, f"{info.name} is no plain file")
+                        raise damaged(file, f"{info.name} is no plain file")
                     if info.name == SUMS:
                         _compare(file, sums, content)
                         return
@@ -102,8 +102,8 @@ def read_archive(
                         pass
                     sums.write(_sum_line(reader.hexdigest(), info.name))
         except (tarfile.TarError, EOFError) as error:
-            raise _damaged(file, str(error)) from error
-    raise _damaged(file, "its end is missing")
+            raise damaged(file, str(error)) from error
+    raise damaged(file, "its end is missing")
 
 
 class _Hashing:
@@ -120,7 +120,7 @@ class _Hashing:
             data = self._file.read(size)
         except tarfile.TarError as error:
             assert self._archive is not None
-            raise _damaged(self._archive, str(error)) from error
+            raise damaged(self._archive, str(error)) from error
         self._sum.update(data)
         self._progress(len(data))
         return data
@@ -134,16 +134,17 @@ def _compare(file: Path, ours: IO[bytes], theirs: IO[bytes]) -> None:
     for line in theirs:
         mine = ours.readline()
         if line != mine:
-            raise _damaged(file, f"{line.split(b'  ', 1)[-1].decode(errors='replace').strip()} is not what was written")
+            raise damaged(file, f"{line.split(b'  ', 1)[-1].decode(errors='replace').strip()} is not what was written")
     if ours.readline():
-        raise _damaged(file, "it has more in it than was written")
+        raise damaged(file, "it has more in it than was written")
 
 
 def _sum_line(hexdigest: str, name: str) -> bytes:
     return f"{hexdigest}  {name}\n".encode()
 
 
-def _damaged(file: Path, why: str) -> PermanentError:
+def damaged(file: Path, why: str) -> PermanentError:
+    """The error for a file that is not as it was written. why: in words that follow a colon."""
     return PermanentError(
         ErrorKind.DAMAGED, f"{file} is not a whole backup of Reelmap: {why}. Take another copy of it."
     )

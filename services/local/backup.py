@@ -19,16 +19,17 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import psycopg2
+from psycopg2.extensions import make_dsn
 from sqlalchemy.engine import make_url
 
-from services.local.archive import CHUNK_BYTES, ArchiveWriter, new_archive, read_archive
+from services.local.archive import CHUNK_BYTES, ArchiveWriter, damaged, new_archive, read_archive
 from services.local.guard import Guard
 from services.local.installation import BLOBS, POSTGRES, open_installation
 from services.local.postgres import MAJOR_VERSION, EmbeddedPostgres, program
@@ -42,6 +43,9 @@ Progress = Callable[[int], None]
 #: The first member: what the archive is and what is needed to read it.
 MANIFEST, DUMP, BLOBS_PREFIX = "reelmap-backup.json", "database.dump", "blobs/"
 FORMAT = 1
+
+#: A manifest has some 150 bytes; what is far longer is none.
+MAX_MANIFEST_BYTES = 64 * 1024
 
 #: A blob that is younger than this when a backup begins is looked for again: clocks of file servers differ.
 CLOCKS_DIFFER_S = 60.0
@@ -204,21 +208,29 @@ def _unpack(file: Path, folder: Path, progress: Progress) -> Contents:
     blobs.folder.mkdir(mode=0o700)
     count = size_bytes = 0
     members = read_archive(file, progress)
-    first, content = next(members)
+    first, content = next(members, ("", None))
+    if content is None:
+        raise damaged(file, "there is nothing in it")
     if first != MANIFEST:
         raise _not_ours(file, first)
-    _check_manifest(file, json.loads(content.read()))
+    _check_manifest(file, _read_manifest(file, content))
+    database_bytes = 0
     for name, content in members:
-        if name == DUMP:
-            _write(folder / DUMP, content)
-        elif name.startswith(BLOBS_PREFIX):
-            path = _blob_path(file, blobs, name.removeprefix(BLOBS_PREFIX))
-            path.parent.mkdir(parents=True, exist_ok=True)
-            size_bytes += _write(path, content)
-            count += 1
-        else:
-            raise _not_ours(file, name)
-    return Contents(count, size_bytes, (folder / DUMP).stat().st_size, file.stat().st_size)
+        try:
+            if name == DUMP:
+                database_bytes = _write(folder / DUMP, content)
+            elif name.startswith(BLOBS_PREFIX):
+                path = _blob_path(file, blobs, name.removeprefix(BLOBS_PREFIX))
+                path.parent.mkdir(parents=True, exist_ok=True)
+                size_bytes += _write(path, content)
+                count += 1
+            else:
+                raise _not_ours(file, name)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise damaged(file, f"{name} is in it twice, as a file or as a folder") from error
+    if not database_bytes:
+        raise damaged(file, f"{DUMP} is missing")
+    return Contents(count, size_bytes, database_bytes, file.stat().st_size)
 
 
 def _blob_path(file: Path, blobs: FolderBlobs, name: str) -> Path:
@@ -232,12 +244,28 @@ def _not_ours(file: Path, name: str) -> PermanentError:
     return PermanentError(ErrorKind.BAD_PARAMETERS, f"{file} is not a backup of Reelmap: it holds {name!r}.")
 
 
-def _check_manifest(file: Path, said: dict[str, Any]) -> None:
-    if said["format"] > FORMAT or said["postgres"] > MAJOR_VERSION or said["schema"] not in known_revisions():
+def _read_manifest(file: Path, content: IO[bytes]) -> Manifest:
+    text = content.read(MAX_MANIFEST_BYTES + 1)
+    try:
+        said = json.loads(text)
+        # A later format may say more.
+        manifest = Manifest(**{field.name: said[field.name] for field in fields(Manifest)})
+        numbers = manifest.format, manifest.postgres
+        words = manifest.reelmap, manifest.schema, manifest.created_at
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise damaged(file, f"{MANIFEST} in it cannot be read") from error
+    is_whole = all(type(number) is int for number in numbers) and all(isinstance(word, str) for word in words)
+    if len(text) > MAX_MANIFEST_BYTES or not is_whole:
+        raise damaged(file, f"{MANIFEST} in it cannot be read")
+    return manifest
+
+
+def _check_manifest(file: Path, said: Manifest) -> None:
+    if said.format > FORMAT or said.postgres > MAJOR_VERSION or said.schema not in known_revisions():
         raise PermanentError(
             ErrorKind.BAD_PARAMETERS,
-            f"{file} was written by Reelmap {said['reelmap']} with Postgres {said['postgres']} and schema "
-            f"{said['schema']}, which is newer than this Reelmap {version('reelmap')}. Restore it with that version.",
+            f"{file} was written by Reelmap {said.reelmap} with Postgres {said.postgres} and schema {said.schema}, "
+            f"which is newer than this Reelmap {version('reelmap')}. Restore it with that version.",
         )
 
 
@@ -279,7 +307,8 @@ def _run(name: str, database_url: str, *arguments: str) -> None:
 def _connection_words(database_url: str) -> str:
     """The embedded server's URL in the words of libpq; it has no password."""
     url = make_url(database_url)
-    return f"host={url.query['host']} user={url.username} dbname={url.database}"
+    words: str = make_dsn(host=url.query["host"], user=url.username, dbname=url.database)
+    return words
 
 
 def _check_room(folder: Path, needed_bytes: int) -> None:

@@ -16,7 +16,7 @@ from services.local.checks.check import Check, Finding, Need, Subject, Verdict
 from services.local.installation import BLOBS, REDIS, WORK, open_installation
 from services.local.redis import running_url
 from shared.db import Database
-from shared.errors import PermanentError
+from shared.errors import PermanentError, one_line
 from shared.schema import is_usable, schema_revision
 from shared.settings import SettingError, Settings, load_settings
 from shared.start import connect_redis
@@ -60,7 +60,7 @@ def _look(check: Check, subject: Subject) -> Finding:
     try:
         verdict, says = check.look(subject)
     except (SQLAlchemyError, RedisError, OSError) as error:
-        return Finding(check.name, Verdict.BAD, f"It could not be looked at: {_one_line(error)}")
+        return Finding(check.name, Verdict.BAD, f"It could not be looked at: {one_line(error).rstrip('.?')}")
     return Finding(check.name, verdict, says)
 
 
@@ -111,7 +111,7 @@ def _reach_postgres(
             revision = schema_revision(connection)
     except SQLAlchemyError as error:
         missing[Need.DATABASE] = missing[Need.SCHEMA] = "Postgres does not answer."
-        says = f"It does not answer: {_one_line(error)}. Start it, or correct REELMAP_DATABASE_URL."
+        says = f"It does not answer: {one_line(error).rstrip('.?')}. Start it, or correct REELMAP_DATABASE_URL."
         yield Finding("reaching Postgres", Verdict.BAD, says)
         return None
     if not is_usable(revision):
@@ -131,13 +131,9 @@ def _reach_redis(settings: Settings, missing: Missing, stack: ExitStack) -> Gene
     except RedisError as error:
         missing[Need.REDIS] = "Redis does not answer."
         says = (
-            f"It does not answer: {_one_line(error)}. Jobs are taken and wait meanwhile. Start it, or correct "
-            "REELMAP_REDIS_URL."
+            f"It does not answer: {one_line(error).rstrip('.?')}. Jobs are taken and wait meanwhile. "
+            "Start it, or correct REELMAP_REDIS_URL."
         )
         yield Finding("reaching Redis", Verdict.BAD, says)
         return None
     return redis
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(getattr(error, "orig", None) or error).split())[:300].rstrip(".?")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
 import logging
 import os
@@ -13,13 +12,12 @@ import subprocess
 import time
 from pathlib import Path
 
-import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
+from redis.exceptions import RedisError
 
 from services.local.guard import Guard
 from services.local.lock import FolderLock
 from shared.errors import ErrorKind, PermanentError
+from shared.start import connect_redis
 
 logger = logging.getLogger(__name__)
 
@@ -117,13 +115,12 @@ class EmbeddedRedis:
             keep_fds=(lock_fd,),
         )
         until = time.monotonic() + START_TIMEOUT_S
-        once = Retry(NoBackoff(), retries=0)  # the client's own patience grows to seconds
-        with contextlib.closing(redis.Redis(port=port, password=self._password, retry=once)) as client:
+        with connect_redis(_url(self._password, port)) as client:
             while self._guard.reap(self._process) is None and time.monotonic() < until:
                 try:
                     client.ping()
                     return ""
-                except redis.exceptions.RedisError:  # not listening yet, or reading its file
+                except RedisError:  # not listening yet, or reading its file
                     time.sleep(0.01)
         self._guard.kill(self._process)
         said = self._log.read_bytes()[already_said_bytes:].decode(errors="replace").splitlines()

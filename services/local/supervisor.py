@@ -14,6 +14,7 @@ from types import FrameType, TracebackType
 from typing import NoReturn, Self
 
 from services.local.guard import Guard
+from services.local.installation import LOGS, POSTGRES, REDIS
 from services.local.lock import FolderLock
 from services.local.postgres import EmbeddedPostgres
 from services.local.redis import EmbeddedRedis
@@ -75,13 +76,13 @@ class Supervisor:
         self._migrate = migrate
         self._children = children
         self._say = say
-        (self._folder / "logs").mkdir(parents=True, exist_ok=True)
+        (self._folder / LOGS).mkdir(parents=True, exist_ok=True)
         self._lock = FolderLock(self._folder, "another Reelmap")
         self._guard = Guard()
         self._postgres = EmbeddedPostgres(
-            self._folder / "postgres", self._guard, durable=durable, log=self._log_of("postgres")
+            self._folder / POSTGRES, self._guard, durable=durable, log=self._log_of("postgres")
         )
-        self._redis = EmbeddedRedis(self._folder / "redis", self._guard, durable=durable, log=self._log_of("redis"))
+        self._redis = EmbeddedRedis(self._folder / REDIS, self._guard, durable=durable, log=self._log_of("redis"))
         self._servers: list[_Kept] = []
         self._processes: list[tuple[Child, _Kept]] = []
 
@@ -202,7 +203,7 @@ class Supervisor:
         kept.restart_at = time.monotonic() + kept.delay_s
 
     def _log_of(self, name: str) -> Path:
-        return self._folder / "logs" / f"{name}.log"
+        return self._folder / LOGS / f"{name}.log"
 
 
 def _rotate(log: Path) -> None:

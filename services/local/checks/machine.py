@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, requires, version
@@ -12,6 +13,8 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
+from services.keyframes.sandbox import missing_walls
+from services.keyframes.tcp_fence import missing_fence
 from services.local.checks.check import Check, Found, Need, Subject, bad, good, unknown
 from services.local.usable_models import choose_models
 from shared import catalog
@@ -129,6 +132,28 @@ def _existing(path: Path) -> Path:
     return next(above for above in (path, *path.absolute().parents) if above.exists())
 
 
+def walls(_: Subject) -> Found:
+    """Whether this machine can lock up the processes that read strangers' videos and pages."""
+    missing = missing_walls()
+    if sys.platform != "linux":
+        return unknown(" ".join(missing))
+    missing += filter(None, [missing_fence()])
+    if missing:
+        return bad(" ".join([*missing, "Mend it, or run the keyframes worker on another machine."]))
+    return good("What reads videos and pages is locked up by the kernel.")
+
+
+def failpoints(subject: Subject) -> Found:
+    """Whether nothing is armed that makes processes die on purpose."""
+    folder = subject.settings.failpoints_folder
+    if folder:
+        return bad(
+            f"A file in {folder} can make any process of Reelmap die or hang, which is for tests of faults only. Unset "
+            "REELMAP_FAILPOINTS_FOLDER and start Reelmap again."
+        )
+    return good("None is armed.")
+
+
 def weights(subject: Subject) -> Found:
     """Whether the models that a job gets when it names none can be used."""
     settings = subject.settings
@@ -145,6 +170,8 @@ def weights(subject: Subject) -> Found:
 CHECKS = (
     Check("packages", packages),
     Check("video sites", video_sites),
+    Check("walls", walls),
+    Check("fail-points", failpoints, (Need.SETTINGS,)),
     Check("folders", folders, (Need.SETTINGS,)),
     Check("disks", disks, (Need.SETTINGS,)),
     Check("model weights", weights, (Need.SETTINGS,)),

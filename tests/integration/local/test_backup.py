@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import stat
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -187,6 +189,74 @@ def test_a_backup_of_a_newer_version_is_refused(tmp_path, newer):
         archive.add_bytes("reelmap-backup.json", json.dumps({**manifest, **newer}).encode())
     with pytest.raises(PermanentError, match=r"written by Reelmap 0\.9 .* Restore it with that version"):
         local.restore(tmp_path / "backup.tar", tmp_path / "restored")
+
+
+MANIFEST = {"format": 1, "reelmap": "0.1", "postgres": 18, "schema": "0001", "created_at": ""}
+
+
+@pytest.mark.parametrize(
+    "manifest",
+    [b"", b"{", b"{}", b"[]", b"\xff", b"[" * 60_000, json.dumps({**MANIFEST, "schema": ["0001"]}).encode(),
+     json.dumps({**MANIFEST, "format": "1"}).encode(), json.dumps(MANIFEST).encode() + b" " * 70_000],
+    ids=["empty", "half", "without a word", "a list", "no text", "nested", "a list for a word", "a word for a number",
+         "far too long"],
+)  # fmt: skip
+def test_a_manifest_that_is_none_is_said(tmp_path, manifest):
+    with new_archive(tmp_path / "backup.tar") as archive:
+        archive.add_bytes("reelmap-backup.json", manifest)
+    with pytest.raises(PermanentError, match=r"is not a whole backup of Reelmap: reelmap-backup\.json in it cannot be"):
+        local.restore(tmp_path / "backup.tar", tmp_path / "restored")
+    assert [path.name for path in tmp_path.iterdir()] == ["backup.tar"]
+
+
+def test_a_manifest_is_not_read_further_than_it_can_be_long(tmp_path):
+    read = []
+    with new_archive(tmp_path / "backup.tar") as archive:
+        archive.add_bytes("reelmap-backup.json", bytes(10_000_000))
+    with pytest.raises(PermanentError, match="cannot be read"):
+        local.restore(tmp_path / "backup.tar", tmp_path / "restored", read.append)
+    assert sum(read) < 70_000
+
+
+@pytest.mark.parametrize(
+    ("members", "why"),
+    [
+        ([], "there is nothing in it"),
+        (["reelmap-backup.json"], r"database\.dump is missing"),
+        (["reelmap-backup.json", "blobs/a", "blobs/a"], "blobs/a is in it twice"),
+        (["reelmap-backup.json", "database.dump", "database.dump"], r"database\.dump is in it twice"),
+        (["reelmap-backup.json", "blobs/a", "blobs/a/b"], "blobs/a/b is in it twice"),
+        (["reelmap-backup.json", "blobs/a/b", "blobs/a"], "blobs/a is in it twice"),
+    ],
+)
+def test_members_that_lack_or_repeat_are_said(tmp_path, members, why):
+    with new_archive(tmp_path / "backup.tar") as archive:
+        for name in members:
+            archive.add_bytes(name, json.dumps(MANIFEST).encode())
+    done = CliRunner().invoke(
+        commands, ["restore", str(tmp_path / "backup.tar"), "--folder", str(tmp_path / "restored")]
+    )
+    assert (done.exit_code, done.stderr.count("\n")) == (1, 1)
+    assert re.search(f"is not a whole backup of Reelmap: {why}", done.stderr)
+    assert [path.name for path in tmp_path.iterdir()] == ["backup.tar"]
+
+
+@pytest.fixture
+def folder_with_a_blank() -> Iterator[Path]:
+    """A short one, because the path of a socket has to be."""
+    with tempfile.TemporaryDirectory(prefix="a place ") as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+def test_a_folder_for_sockets_may_have_a_blank_in_its_name(tmp_path, monkeypatch, folder_with_a_blank):
+    monkeypatch.setattr(tempfile, "tempdir", str(folder_with_a_blank))
+    with open_installation(tmp_path / "reelmap", make=True) as installation:
+        migrate(installation.database_url)
+        assert "place" in installation.database_url
+    local.backup(tmp_path / "reelmap", tmp_path / "backup.tar")
+    local.restore(tmp_path / "backup.tar", tmp_path / "restored")
+    assert rows_of(tmp_path / "restored")["alembic_version"]
 
 
 @pytest.mark.parametrize("name", ["blobs/../../evil", "blobs/a b", "blobs//etc/passwd", "/etc/passwd", "redis/x"])

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from checks import advisories
-from checks.advisories import Finding, in_folder, is_affected, locked
+from checks.advisories import Finding, at_osv, in_folder, is_affected, locked
 
 ROOT = Path(__file__).parents[3]
 
@@ -46,6 +49,18 @@ def test_the_last_affected_version_is_affected():
     assert is_affected("1.5", affected(*events)) and not is_affected("1.6", affected(*events))
 
 
+@pytest.mark.parametrize(
+    "events",
+    [
+        ({"introduced": "1.0"}, {"fixed": "2004d-beta-x"}),
+        ({"introduced": "0"}, {"last_affected": "unknown"}),
+        ({"introduced": "r12"}, {"fixed": "2.0"}),
+    ],
+)
+def test_a_range_that_cannot_be_read_counts_as_affected(events):
+    assert is_affected("3.0", affected(*events))
+
+
 def test_versions_may_be_listed():
     assert is_affected("1.0rc1", affected(versions=["1.0rc1"]))
 
@@ -56,6 +71,54 @@ def test_a_folder_of_records(tmp_path):
     (tmp_path / "b.yaml").write_text(json.dumps({**record, "id": "PYSEC-2", "withdrawn": "2026-01-01T00:00:00Z"}))
     assert list(in_folder(tmp_path, {"some-package": "1.0"})) == [Finding("some-package", "1.0", "PYSEC-1", ("CVE-1",))]
     assert list(in_folder(tmp_path, {"some-package": "2.0"})) == []
+
+
+def test_a_record_that_names_no_package_is_passed_over(tmp_path):
+    nameless = {"ranges": [{"type": "GIT", "events": [{"introduced": "0"}]}]}
+    record = {"id": "PYSEC-1", "affected": [nameless, {**nameless, "package": {}}, affected({"introduced": "0"})]}
+    (tmp_path / "a.json").write_text(json.dumps(record))
+    assert list(in_folder(tmp_path, {"some-package": "1.0"})) == [Finding("some-package", "1.0", "PYSEC-1")]
+
+
+@pytest.fixture
+def osv() -> Iterator[str]:
+    """The URL of a server with as many pages about each package as its version says, and one advisory on each."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            results = [page(int(query["version"]), int(query.get("page_token", 1))) for query in asked["queries"]]
+            said = json.dumps({"results": results}).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(said)))
+            self.end_headers()
+            self.wfile.write(said)
+
+        def log_message(self, *_: object) -> None: ...
+
+    def page(pages: int, number: int) -> dict[str, object]:
+        if not pages:
+            return {}
+        more = {"next_page_token": str(number + 1)} if number < pages else {}
+        return {"vulns": [{"id": f"OSV-{number}"}], **more}
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/v1/querybatch"
+        server.shutdown()
+        thread.join()
+
+
+def test_osv_is_read_to_its_last_page(osv):
+    found = [str(finding) for finding in at_osv({"one": "1", "none": "0", "three": "3"}, osv)]
+    assert found == ["one 1: OSV-1", "three 3: OSV-1", "three 3: OSV-2", "three 3: OSV-3"]
+
+
+def test_pages_without_an_end_are_no_clean_bill(osv, monkeypatch):
+    monkeypatch.setattr(advisories, "MAX_PAGES", 3)
+    with pytest.raises(OSError, match="more than 3 pages about many"):
+        list(at_osv({"many": "4"}, osv))
 
 
 def test_an_empty_folder_is_no_clean_bill(tmp_path):

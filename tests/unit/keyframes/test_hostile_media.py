@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 from av.error import FFmpegError
 
-from services.keyframes import frames, sandbox
+from services.keyframes import frames, landlock, sandbox
 from services.keyframes.decoder import Decoder
 from services.keyframes.extraction import extract
 from services.keyframes.frames import DecodeLimits, VideoReader
@@ -135,7 +135,7 @@ def without_care_behind(wall: Callable[[], None], path: Path, format: str | None
     assert os.waitstatus_to_exitcode(os.waitpid(child_pid, 0)[1]) == 0
 
 
-@pytest.mark.skipif(sandbox.landlock_version() < min(sandbox.TCP_RIGHTS), reason="needs Landlock that knows TCP")
+@pytest.mark.skipif(landlock.version() < min(landlock.TCP_RIGHTS), reason="needs Landlock that knows TCP")
 @pytest.mark.parametrize("trick", WORKING)
 def test_landlock_alone_stops_it(trick, referring, canary, tmp_path) -> None:
     kind, target, format, _ = WORKING[trick]

@@ -16,11 +16,11 @@ from typing import Any
 
 import pytest
 
-from services.keyframes import sandbox
+from services.keyframes import landlock, sandbox
 from services.keyframes.sandbox import Allowance
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the walls need Linux")
-needs_landlock = pytest.mark.skipif(not sandbox.landlock_version(), reason="this kernel has no Landlock")
+needs_landlock = pytest.mark.skipif(not landlock.version(), reason="this kernel has no Landlock")
 needs_seccomp = pytest.mark.skipif(sandbox._seccomp() is None, reason=f"{sandbox.SECCOMP_LIBRARY} is not installed")
 
 
@@ -153,7 +153,7 @@ ACCESSES = {
 @pytest.mark.parametrize("access", ACCESSES)
 def test_landlock_leaves_the_video_the_pictures_and_the_code(access, allowance, listener) -> None:
     action, outcome = ACCESSES[access]
-    if access in ("to connect", "to listen") and sandbox.landlock_version() < min(sandbox.TCP_RIGHTS):
+    if access in ("to connect", "to listen") and landlock.version() < min(landlock.TCP_RIGHTS):
         pytest.skip("this kernel's Landlock knows nothing of TCP")
 
     got = behind_landlock(allowance, lambda: action(allowance.read.parent, listener))
@@ -161,7 +161,7 @@ def test_landlock_leaves_the_video_the_pictures_and_the_code(access, allowance, 
     assert got in outcome if isinstance(outcome, tuple) else got == outcome
 
 
-@pytest.mark.skipif(sandbox.landlock_version() < min(sandbox.SCOPES), reason="this kernel's Landlock has no scopes")
+@pytest.mark.skipif(landlock.version() < min(landlock.SCOPES), reason="this kernel's Landlock has no scopes")
 def test_landlock_keeps_other_processes_out_of_reach(allowance) -> None:
     name = f"\0reelmap-test-{os.getpid()}"
     with socket.socket(socket.AF_UNIX) as server:
@@ -209,7 +209,7 @@ def test_the_filter_knows_every_call_it_forbids_here() -> None:
 
 
 def test_a_machine_without_walls_says_which_and_limits_hold(allowance, monkeypatch) -> None:
-    monkeypatch.setattr(sandbox, "landlock_version", lambda: 0)
+    monkeypatch.setattr(landlock, "version", lambda: 0)
     monkeypatch.setattr(sandbox, "_seccomp", lambda: None)
 
     missing = " ".join(sandbox.missing_walls())

@@ -31,6 +31,14 @@ def test_nothing_is_looked_at_unless_it_was_asked_for(tmp_path):
     failpoints.reach("here")
 
 
+def test_being_armed_is_said_and_being_disarmed_is_not(tmp_path, caplog):
+    failpoints.arm(tmp_path)
+    failpoints.arm(None)
+    [record] = caplog.records
+    assert record.levelname == "WARNING"
+    assert f"a file in {tmp_path} can make this process die or hang; unset REELMAP_FAILPOINTS_FOLDER" in record.message
+
+
 def test_a_point_without_a_file_is_passed(folder):
     failpoints.reach("here")
 

@@ -49,7 +49,7 @@ def test_public_addresses_may_be_connected_to(addresses: str) -> None:
     assert [refusal(ip_address(address)) for address in addresses.split()] == [None] * len(addresses.split())
 
 
-@pytest.mark.parametrize("host", ["localhost", "127.1", "0x7f000001", "2130706433", "0177.0.0.1", "::1", "0"])
+@pytest.mark.parametrize("host", ["localhost", "127.1", "0x7f000001", "2130706433", "0177.0.0.1", "::1"])
 def test_every_spelling_of_loopback_is_refused_and_the_setting_is_named(host: str) -> None:
     with pytest.raises(PermanentError, match="REELMAP_ALLOW_PRIVATE_HOSTS") as caught:
         checked_addresses(host, 80, Reach())
@@ -58,6 +58,48 @@ def test_every_spelling_of_loopback_is_refused_and_the_setting_is_named(host: st
 
 def test_the_setting_lets_loopback_pass() -> None:
     assert checked_addresses("127.1", 80, Reach(allow_private_hosts=True)) == ["127.0.0.1"]
+
+
+OWN = (
+    "127.0.0.1 10.0.0.1 172.31.255.255 192.168.1.1 ::1 fc00::1 fd12:3456::1 ::ffff:127.0.0.1 ::ffff:10.0.0.1 "
+    "64:ff9b::c0a8:101 2002:7f00:1:: 2001:0:808:808:0:0:80ff:fffe"
+)
+# Of machines' credentials, unspecified, multicast, reserved, shared within a provider; and as IPv6 carries them.
+NEVER = (
+    "169.254.169.254 fe80::1 ::ffff:169.254.169.254 64:ff9b::a9fe:a9fe 2002:a9fe:a9fe:: 2001:0:a9fe:a9fe:: "
+    "fd00:ec2::254 fd20:ce::254 0.0.0.0 :: ::ffff:0.0.0.0 0.1.2.3 224.0.0.1 ff02::1 240.0.0.1 255.255.255.255 "
+    "192.0.0.1 192.0.2.1 198.18.0.1 192.88.99.1 100.100.100.200 ::7f00:1 fec0::1 2001:db8::1 "
+    # A Teredo client at 127.0.0.1 whose server is 169.254.169.254.
+    "2001:0:a9fe:a9fe:0:0:80ff:fffe"
+)
+
+
+@pytest.mark.parametrize("address", OWN.split())
+def test_the_setting_lets_this_machine_and_private_networks_pass(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    resolve_to(monkeypatch, address)
+    assert checked_addresses("home.example", 8080, Reach(allow_private_hosts=True)) == [address]
+    with pytest.raises(PermanentError, match="REELMAP_ALLOW_PRIVATE_HOSTS"):
+        checked_addresses("home.example", 8080, Reach())
+
+
+@pytest.mark.parametrize("address", NEVER.split())
+@pytest.mark.parametrize("is_allowed", [True, False])
+def test_other_special_addresses_stay_refused_and_the_setting_is_not_recommended(
+    address: str, is_allowed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resolve_to(monkeypatch, address)
+    with pytest.raises(
+        PermanentError, match="are never fetched from; submit an address on the open internet"
+    ) as caught:
+        checked_addresses("cloud.example", 80, Reach(allow_private_hosts=is_allowed))
+    assert caught.value.kind is ErrorKind.PRIVATE_ADDRESS
+    assert "REELMAP_" not in caught.value.message
+
+
+def test_one_address_of_credentials_among_private_ones_refuses_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    resolve_to(monkeypatch, "10.0.0.1", "169.254.169.254")
+    with pytest.raises(PermanentError, match=r"169\.254\.169\.254, a link-local address"):
+        checked_addresses("mixed.example", 80, Reach(allow_private_hosts=True))
 
 
 def resolve_to(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> None:

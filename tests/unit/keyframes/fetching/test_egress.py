@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import threading
 import time
 from base64 import b64encode
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler
 from typing import Any
@@ -229,12 +230,80 @@ def test_a_body_that_breaks_off_does_not_look_whole(
         ask(proxy, "http://public.example/a")
 
 
-def test_no_more_connections_than_one_fetch_needs(proxy: EgressProxy) -> None:
-    visitors = [socket.create_connection(("127.0.0.1", proxy.port), timeout=10) for _ in range(40)]
-    # Those beyond the limit are closed at once; the others are still listened to.
-    assert [visitor.recv(1) for visitor in visitors[32:]] == [b""] * 8
-    for visitor in visitors:
-        visitor.close()
+def visit(proxy: EgressProxy, stack: ExitStack, said: bytes = b"") -> socket.socket:
+    visitor = stack.enter_context(socket.create_connection(("127.0.0.1", proxy.port), timeout=10))
+    visitor.sendall(said)
+    return visitor
+
+
+def test_no_more_connections_than_one_fetch_needs(
+    web: Any, internet: Internet, proxy: EgressProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    web.answers["/a"] = silent
+    password = b64encode(proxy.url.removeprefix("http://").partition("@")[0].encode())
+    request = b"GET http://public.example/a HTTP/1.1\r\nProxy-Authorization: Basic " + password + b"\r\n\r\n"
+    with ExitStack() as stack:
+        served = [visit(proxy, stack, request) for _ in range(32)]
+        assert [visitor.recv(12) for visitor in served] == [b"HTTP/1.0 200"] * 32
+        assert visit(proxy, stack, request).recv(12) == b"HTTP/1.1 503"
+
+
+def test_strangers_take_no_place_from_who_knows_the_password(web: Any, internet: Internet, proxy: EgressProxy) -> None:
+    web.serve("/a", BODY)
+    with ExitStack() as stack:
+        strangers = [visit(proxy, stack, b"GET http://public.example/a HTTP/1.1\r\n") for _ in range(100)]
+        assert ask(proxy, "http://public.example/a").data == BODY
+        # The first of so many have been cut for the last.
+        assert strangers[0].recv(1) == b""
+
+
+@pytest.mark.parametrize("said", [b"", b"GET http://public.example/a HTTP/1.1\r\nX: y\r\n"])
+def test_a_stranger_is_listened_to_for_a_short_time(said: bytes, proxy: EgressProxy, monkeypatch: Any) -> None:
+    monkeypatch.setattr(egress, "_HEAD_TIMEOUT_S", 0.2)
+    with ExitStack() as stack:
+        assert visit(proxy, stack, said).recv(1) == b""
+
+
+def test_a_stranger_who_speaks_slowly_is_not_listened_to_longer(proxy: EgressProxy, monkeypatch: Any) -> None:
+    monkeypatch.setattr(egress, "_HEAD_TIMEOUT_S", 0.3)
+    with ExitStack() as stack, pytest.raises(ConnectionError):
+        visitor = visit(proxy, stack, b"GET ")
+        visitor.settimeout(0.1)
+        until_s = time.monotonic() + 5
+        while time.monotonic() < until_s:
+            visitor.sendall(b"x")
+            with suppress(TimeoutError):
+                if not visitor.recv(1):
+                    raise ConnectionResetError
+
+
+def test_a_failed_accept_is_not_the_end(
+    web: Any, internet: Internet, limits: FetchLimits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(egress, "_LOOK_EVERY_S", 0.01)
+    web.serve("/a", BODY)
+    with EgressProxy(Reach(), limits) as proxy:
+        failing = Failing(proxy._listener)
+        proxy._listener = failing  # type: ignore[assignment]
+        assert failing.has_failed.wait(10)
+        assert ask(proxy, "http://public.example/a").data == BODY
+
+
+class Failing:
+    """A listener whose next `accept` finds no file handle left."""
+
+    def __init__(self, listener: socket.socket) -> None:
+        self.has_failed = threading.Event()
+        self._listener = listener
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        if not self.has_failed.is_set():
+            self.has_failed.set()
+            raise OSError(errno.EMFILE, "Too many open files")
+        return self._listener.accept()
+
+    def close(self) -> None:
+        self._listener.close()
 
 
 def test_nothing_is_left_when_the_fetch_ends(web: Any, internet: Internet, limits: FetchLimits) -> None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -15,8 +16,10 @@ from typing import Any
 
 import pytest
 
+from services.keyframes import landlock, sites
 from services.keyframes.fetch import FetchLimits, Reach
 from services.keyframes.sites import SiteVideo, _parse_answer, fetch_from_site
+from services.keyframes.tcp_fence import missing_fence
 from shared.errors import ErrorKind, PermanentError, ReelmapError, TransientError
 
 VIDEO = b"\0\0\0\x18ftypmp42" + bytes(range(256)) * 2000
@@ -224,3 +227,37 @@ def test_a_child_without_an_answer_is_a_fault_of_ours_with_its_last_words() -> N
     with pytest.raises(TransientError, match="MemoryError") as caught:
         _parse_answer("https://video.example/v", b"", b"Traceback\n  ...\nMemoryError: out of it\n")
     assert caught.value.kind is ErrorKind.INTERNAL
+
+
+@pytest.fixture
+def no_landlock(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A child that finds a kernel without Landlock."""
+    home = tmp_path_factory.mktemp("home")
+    for package in ("services", "shared"):
+        (home / package).symlink_to(sites._REPOSITORY / package)
+    (home / "sitecustomize.py").write_text("from services.keyframes import landlock\nlandlock.version = lambda: 0\n")
+    monkeypatch.setattr(sites, "_REPOSITORY", home)
+    monkeypatch.setattr(landlock, "version", lambda: 0)
+    sites._say_no_fence.cache_clear()
+    yield
+    sites._say_no_fence.cache_clear()
+
+
+def test_a_fence_that_the_kernel_cannot_hold_is_said_once(
+    no_landlock: None, web: Any, tmp_path: Path, limits: FetchLimits, caplog: pytest.LogCaptureFixture
+) -> None:
+    web.serve("/a.mp4", VIDEO, Content_Type="video/mp4")
+    url = page(web, "/a.mp4")
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        assert fetch_page(url, tmp_path / name, limits) is not None
+    assert [record.message for record in caplog.records] == [missing_fence()]
+
+
+@pytest.mark.skipif(missing_fence() is not None, reason="this kernel has no Landlock for TCP")
+def test_a_fence_that_stands_is_not_spoken_of(
+    web: Any, tmp_path: Path, limits: FetchLimits, caplog: pytest.LogCaptureFixture
+) -> None:
+    web.serve("/a.mp4", VIDEO, Content_Type="video/mp4")
+    assert fetch_page(page(web, "/a.mp4"), tmp_path, limits) is not None
+    assert caplog.records == []

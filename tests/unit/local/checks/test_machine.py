@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib.metadata
 import shutil
+import sys
 from collections import namedtuple
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from services.keyframes import landlock, sandbox
 from services.local.checks import machine
 from services.local.checks.check import Subject, Verdict
 from shared import catalog
@@ -72,6 +74,41 @@ def test_a_tool_that_does_not_run_is_said(subject, monkeypatch, tmp_path, progra
     verdict, says = machine.video_sites(subject)
     assert verdict is Verdict.BAD
     assert "deno does not run" in says and says.endswith("Install the package deno again.")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the walls need Linux")
+@pytest.mark.parametrize(
+    ("version", "is_there", "is_not"),
+    [(0, ["no Landlock: a decoder", "no Landlock for TCP"], []), (3, ["no Landlock for TCP"], ["a decoder"])],
+)
+def test_walls_that_a_kernel_lacks_are_named(subject, monkeypatch, version, is_there, is_not):
+    monkeypatch.setattr(landlock, "version", lambda: version)
+    monkeypatch.setattr(sandbox, "_seccomp", object)
+    verdict, says = machine.walls(subject)
+    assert verdict is Verdict.BAD
+    assert [words in says for words in [*is_there, *is_not]] == [True] * len(is_there) + [False] * len(is_not)
+    assert says.endswith("run the keyframes worker on another machine.")
+
+
+def test_a_machine_with_all_walls_is_good(subject, monkeypatch):
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(landlock, "version", lambda: 7)
+    monkeypatch.setattr(sandbox, "_seccomp", object)
+    assert machine.walls(subject)[0] is Verdict.GOOD
+
+
+def test_a_system_without_any_of_it_says_so_and_nothing_can_be_mended(subject, monkeypatch):
+    monkeypatch.setattr(sys, "platform", "darwin")
+    verdict, says = machine.walls(subject)
+    assert (verdict, "the other walls need Linux" in says) == (Verdict.UNKNOWN, True)
+
+
+def test_armed_fail_points_are_said(subject):
+    assert machine.failpoints(subject)[0] is Verdict.GOOD
+    verdict, says = machine.failpoints(changed(subject, failpoints_folder=Path("/tmp/points")))
+    assert verdict is Verdict.BAD
+    assert says.startswith("A file in /tmp/points can make any process of Reelmap die or hang")
+    assert "Unset REELMAP_FAILPOINTS_FOLDER" in says
 
 
 def test_folders_that_can_be_used(subject):
