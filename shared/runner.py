@@ -23,7 +23,7 @@ from sqlalchemy import Connection
 
 from shared import failpoints, tasks
 from shared.db import Database, is_unavailable
-from shared.errors import ErrorKind, PermanentError, ProcessSpoiled, TransientError
+from shared.errors import ErrorKind, PermanentError, ProcessSpoiled, TransientError, one_line
 from shared.tasks import Claim
 from shared.work_folders import sweep, work_folder
 
@@ -244,7 +244,7 @@ class Runner:
             logger.error("a defect: %r", error, extra=_name("defect", claim), exc_info=error)
             error = TransientError(
                 ErrorKind.INTERNAL,
-                f"something went wrong inside Reelmap ({type(error).__name__}: {_short(error)}); "
+                f"something went wrong inside Reelmap ({type(error).__name__}: {one_line(error)}); "
                 f"the worker's log has the details under task {claim.task_id}",
             )
         else:
@@ -285,7 +285,7 @@ class Runner:
                         with self.database.transaction() as connection:
                             ours = tasks.renew(connection, claims, lease_s=self.lease_s)
                     except Exception as error:  # the fence protects us if the lease runs out meanwhile
-                        logger.warning("could not renew the lease: %s", _short(error))
+                        logger.warning("could not renew the lease: %s", one_line(error))
                         continue
                     if not ours:
                         work.lose()
@@ -307,7 +307,7 @@ class Runner:
             try:
                 self._end(claim, tasks.hand_back)
             except Exception as error:  # its lease expires
-                logger.warning("could not hand the task back: %s", _short(error))
+                logger.warning("could not hand the task back: %s", one_line(error))
 
 
 def _name(event: str, claim: Claim) -> dict[str, object]:
@@ -316,7 +316,3 @@ def _name(event: str, claim: Claim) -> dict[str, object]:
 
 def _names(event: str, items: Sequence[tuple[Claim, object]]) -> dict[str, object]:
     return _name(event, items[0][0])
-
-
-def _short(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200]

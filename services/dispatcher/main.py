@@ -20,6 +20,7 @@ from shared import failpoints
 from shared.blobs import FolderBlobs
 from shared.celery_app import make_celery, send
 from shared.db import Database, is_passing
+from shared.errors import one_line
 from shared.liveness import AliveFile
 from shared.logs import configure_logging
 from shared.settings import Settings, load_settings
@@ -108,7 +109,7 @@ def run(settings: Settings, stopping: Callable[[], bool]) -> None:
             logger.warning(
                 "a server is away, trying again in %.0f s: %s",
                 wait_s,
-                " ".join(str(error).split())[:200],
+                one_line(error),
                 extra={"event": "server_away"},
             )
             _wait(wait_s, stopping, alive)
@@ -140,7 +141,7 @@ def _keep_house(database: Database, blobs: FolderBlobs, stopping: Callable[[], b
             housekeeping.forget_old_rows(database)
             housekeeping.remove_orphans(database, blobs)
         except (DBAPIError, OSError) as error:
-            logger.warning("could not clean up: %s", " ".join(str(error).split())[:200], extra={"event": "not_clean"})
+            logger.warning("could not clean up: %s", one_line(error), extra={"event": "not_clean"})
         _wait(HOUSEKEEPING_EVERY_S, stopping, AliveFile(None))
 
 

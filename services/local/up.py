@@ -16,6 +16,7 @@ from pathlib import Path
 import requests
 
 from services.api.openness import by_address
+from services.local.installation import BLOBS, WORK
 from services.local.supervisor import Child, Supervisor
 from shared import keys
 from shared.db import Database, migrate
@@ -150,7 +151,7 @@ def _write_whole(path: Path, content: str) -> None:
 
 def embedded(settings: Settings, folder: Path, database_url: str, redis_url: str) -> Settings:
     """The person's settings with everything in one folder and the counts that fit this machine."""
-    blobs_folder, work_folder = folder / "blobs", folder / "work"
+    blobs_folder, work_folder = folder / BLOBS, folder / WORK
     for made in (blobs_folder, work_folder):
         made.mkdir(exist_ok=True)
     is_chosen = settings.keyframes_processes != Settings.keyframes_processes
