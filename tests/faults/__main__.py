@@ -82,9 +82,8 @@ def run(ids: Sequence[str], timing: str, seed: int | None, keep_logs: Path | Non
 def table(paths: Sequence[Path]) -> None:
     """Print what `run --json` wrote as a table in Markdown."""
     lines = [line for path in paths for line in json.loads(path.read_text())]
-    order = list(report.FAULTS)
     click.echo("| fault | injected | what is measured | s | attempts | verdict |\n|---|---|---|---|---|---|")
-    for line in sorted(lines, key=lambda line: order.index(line["id"])):
+    for line in sorted(lines, key=lambda line: (len(line["id"].rstrip("b")), line["id"])):
         seconds = "" if line["recovery_s"] is None else f"{line['recovery_s']:.1f}"
         cells = (line["id"], line["injected"], line["measures"], seconds, line["attempts"] or "", line["verdict"])
         click.echo("| " + " | ".join(map(str, cells)) + " |")
