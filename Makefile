@@ -51,7 +51,7 @@ test: env ## Run all tests (TESTS="-k shots" to choose); real data is looked for
 	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(TESTS)
 
 faults: env ## Break a running Reelmap in every way on the list (FAULTS="F1 F6", TIMING=production, SEED=)
-	@$(BIN)/python -m tests.faults run --timing $(TIMING) $${SEED:+--seed $$SEED} --keep-logs build/faults $(FAULTS)
+	@$(BIN)/python -m tests.faults run --timing $(TIMING) $${SEED:+--seed $$SEED} --keep-logs build/faults --json build/faults.json $(FAULTS)
 
 soak: env ## Break it at random for MINUTES=20 while jobs keep coming (TIMING=production, SEED=)
 	@$(BIN)/python -m tests.faults soak --minutes $(MINUTES) --timing $(TIMING) $${SEED:+--seed $$SEED} --keep-logs build/soak

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from services.api.cursors import DEFAULT_LIMIT, MAX_LIMIT
 from shared.keys import MAX_NAME
+from shared.pipeline import Stage
 from shared.roles import Role
 from shared.tasks import JobState, TaskState
 
@@ -245,6 +246,14 @@ class Progress(Answer):
     clustering: StageProgress
 
 
+class StageFailure(Failure):
+    """Why so many embedding or clustering tasks of a job failed. Sources each have their own outcome."""
+
+    stage: Stage
+    model: str | None
+    tasks: int
+
+
 class Job(Answer):
     """What a person submitted, and how far it is. `frames` are those that were read."""
 
@@ -265,6 +274,7 @@ class Job(Answer):
     key_frames_count: int
     reduction: Reduction
     eta_s: float | None
+    failures: list[StageFailure]
     links: Links
 
 

@@ -173,6 +173,9 @@ def show_job(client: Client, job: Json, as_json: bool) -> None:
         return
     for line in summary(client, job):
         show(line)
+    for failure in job["failures"]:
+        what = f"{failure['stage']} with {failure['model']}" if failure["model"] else failure["stage"]
+        show(f"Failed: {what}, {counted(failure['tasks'], 'task')}: {failure['message']}")
     failed = list(client.sources(job["id"], "failed")) if job["progress"]["keyframes"]["failed"] else []
     if failed:
         show_sources(failed)

@@ -44,12 +44,13 @@ def _show_lines(job_versions: Iterable[Json], console: Console) -> Json:
 
 
 def one_line(job: Json) -> str:
-    """`running: key frames 3/24, embeddings 0/2, clusterings 0/0`."""
-    stages = (
-        f"{title.lower()} {done(job['progress'][stage])}/{job['progress'][stage]['total']}"
-        for stage, title in STAGES.items()
-    )
-    return f"{job['state']}: {', '.join(stages)}"
+    """`running: key frames 3/24 (1 failed), embeddings 0/2, clusterings 0/0`."""
+    return f"{job['state']}: {', '.join(_stage(title, job['progress'][stage]) for stage, title in STAGES.items())}"
+
+
+def _stage(title: str, counts: dict[str, Any]) -> str:
+    not_done = ", ".join(f"{counts[state]} {state}" for state in ("failed", "cancelled") if counts[state])
+    return f"{title.lower()} {done(counts)}/{counts['total']}" + (f" ({not_done})" if not_done else "")
 
 
 def done(counts: dict[str, Any]) -> int:

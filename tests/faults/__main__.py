@@ -69,6 +69,7 @@ def run(ids: Sequence[str], timing: str, seed: int | None, keep_logs: Path | Non
                     _keep(here, keep_logs)
                     break
         if json_path:
+            json_path.parent.mkdir(parents=True, exist_ok=True)
             json_path.write_text(json.dumps([line.as_json() for line in lines], indent=1))
     survived = sum(line.is_survived for line in lines)
     not_here = sum(line.is_not_here for line in lines)

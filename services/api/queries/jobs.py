@@ -12,9 +12,12 @@ from services.api import cursors, paths
 from services.api.cursors import Page, cut
 from services.api.problems import NotFound
 from services.api.progress import Pace, eta_s
-from services.api.schemas import Job, Progress, StageProgress
+from services.api.schemas import Job, Progress, StageFailure, StageProgress
 from shared.pipeline import Stage
 from shared.tasks import JobState, TaskState
+
+#: Reasons that a job shows: further ones help nobody.
+MOST_FAILURES = 20
 
 _COLUMNS = "id, name, state, round, models, key_frames, clustering, created_at, started_at, finished_at"
 
@@ -67,10 +70,17 @@ def _with_progress(connection: Connection, rows: Sequence[Any]) -> list[Job]:
     job_ids = [row.id for row in rows]
     paces, progress = _stages(connection, job_ids)
     contents = _contents(connection, job_ids)
-    return [_job(row, paces[row.id], progress[row.id], contents.get(row.id)) for row in rows]
+    failures = _failures(connection, [id_ for id_ in job_ids if _has_failed_beyond_sources(progress[id_])])
+    return [_job(row, paces[row.id], progress[row.id], contents.get(row.id), failures[row.id]) for row in rows]
 
 
-def _job(row: Any, paces: dict[Stage, Pace], progress: dict[Stage, StageProgress], content: Any) -> Job:
+def _has_failed_beyond_sources(progress: dict[Stage, StageProgress]) -> bool:
+    return any(stage is not Stage.KEYFRAMES and counts.failed for stage, counts in progress.items())
+
+
+def _job(
+    row: Any, paces: dict[Stage, Pace], progress: dict[Stage, StageProgress], content: Any, failures: list[StageFailure]
+) -> Job:
     frames, key_frames = (content.frames, content.key_frames) if content else (0, 0)
     return Job(
         **row._mapping,
@@ -81,6 +91,7 @@ def _job(row: Any, paces: dict[Stage, Pace], progress: dict[Stage, StageProgress
         key_frames_count=key_frames,
         reduction=reduction(frames, key_frames),
         eta_s=eta_s(paces) if row.state in (JobState.QUEUED, JobState.RUNNING) else None,
+        failures=failures,
         links={
             "self": paths.job(row.id),
             "sources": paths.job_sources(row.id),
@@ -124,6 +135,30 @@ def _stages(
         open_and_done = {state: n for state, n in by_state.items() if state not in ("failed", "cancelled")}
         paces[job_id][stage] = Pace(**open_and_done, mean_s=means_s.get((job_id, stage)))
     return paces, progress
+
+
+def _failures(connection: Connection, job_ids: Sequence[str]) -> dict[str, list[StageFailure]]:
+    """Per job: why embedding and clustering tasks failed, each reason once, the most frequent first."""
+    found: dict[str, list[StageFailure]] = defaultdict(list)
+    if not job_ids:
+        return found
+    rows = connection.execute(
+        text(
+            """
+            SELECT t.job_id, t.stage, t.model, t.error_kind AS kind, t.error AS message, count(*) AS tasks
+            FROM tasks t JOIN jobs j ON j.id = t.job_id LEFT JOIN clusterings c ON c.id = t.clustering_id
+            WHERE t.job_id = ANY(CAST(:jobs AS uuid[])) AND t.queue IN ('embedding', 'clustering')
+              AND t.state = 'failed' AND (t.clustering_id IS NULL OR (NOT c.asked AND c.round = j.round))
+            GROUP BY t.job_id, t.stage, t.model, t.error_kind, t.error
+            ORDER BY tasks DESC, t.stage, t.model, message"""
+        ),
+        {"jobs": list(job_ids)},
+    ).mappings()
+    for row in rows:
+        reasons = found[row["job_id"]]
+        if len(reasons) < MOST_FAILURES:
+            reasons.append(StageFailure(**{name: value for name, value in row.items() if name != "job_id"}))
+    return found
 
 
 def _contents(connection: Connection, job_ids: Sequence[str]) -> dict[str, Any]:

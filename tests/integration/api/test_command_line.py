@@ -135,6 +135,15 @@ def test_status_shows_a_job_and_the_reason_of_each_failed_source(answered, reelm
     assert "partly_failed" in watched.stderr
 
 
+def test_status_shows_why_embedding_failed_and_that_it_did(answered, reelmap, workers) -> None:
+    job_id = answered("submit", "https://a.example/1.mp4", "--model", "hog_color")["id"]
+    workers.extract(job_id)
+    workers.fail(job_id, ErrorKind.WEIGHTS_MISSING, "There are no [weights].", queue="embedding")
+    result = reelmap("status", job_id)
+    assert "failed: key frames 1/1, embeddings 1/1 (1 failed)" in result.stdout
+    assert "Failed: embedding with hog_color, 1 task: There are no [weights]." in result.stdout
+
+
 def test_waiting_for_a_job_that_fails_is_exit_code_1(answered, reelmap, workers) -> None:
     job_id = answered("submit", "https://a.example/1.mp4", "--model", "hog_color")["id"]
     workers.fail(job_id, ErrorKind.NOT_FOUND, "No such file.")

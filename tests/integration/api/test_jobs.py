@@ -389,13 +389,34 @@ def test_a_cancelled_job_can_be_tried_again(client, submit, workers):
     assert client.get(f"/api/v1/jobs/{job_id}").json["state"] == "succeeded"
 
 
+def test_a_job_says_why_its_embedding_failed_each_reason_once(client, submit, workers):
+    job_id = submit(3)["id"]
+    workers.extract(job_id)
+    workers.fail(job_id, ErrorKind.WEIGHTS_MISSING, "There are no weights.", queue="embedding", limit=2)
+    workers.fail(job_id, ErrorKind.BAD_PICTURE, "One is <damaged>.", queue="embedding")
+    job = client.get(f"/api/v1/jobs/{job_id}").json
+    assert job["state"] == "failed"
+    assert job["failures"] == [
+        {"stage": "embedding", "model": "hog_color", "kind": kind, "message": message, "tasks": tasks}
+        for kind, message, tasks in (
+            ("weights_missing", "There are no weights.", 2),
+            ("bad_picture", "One is <damaged>.", 1),
+        )
+    ]
+    assert client.get("/api/v1/jobs").json["jobs"][0]["failures"] == job["failures"]
+    page = client.get(f"/jobs/{job_id}").text
+    assert "Embedding with hog_color" in page and "One is &lt;damaged&gt;." in page
+
+
 def test_a_failed_clustering_is_tried_again_in_a_new_round(client, submit, workers):
     job_id = submit(1)["id"]
     workers.extract(job_id)
     workers.embed(job_id)
     workers.fail(job_id, ErrorKind.BAD_VECTORS, "NaN", queue="clustering")
-    assert client.get(f"/api/v1/jobs/{job_id}").json["state"] == "failed"
+    job = client.get(f"/api/v1/jobs/{job_id}").json
+    assert (job["state"], [failure["stage"] for failure in job["failures"]]) == ("failed", ["clustering"])
     job = client.post(f"/api/v1/jobs/{job_id}/retry").json
+    assert job["failures"] == []
     assert (job["state"], job["progress"]["clustering"]["queued"]) == ("running", 1)
     workers.cluster(job_id)
     assert client.get(f"/api/v1/jobs/{job_id}").json["state"] == "succeeded"

@@ -53,10 +53,14 @@ def test_the_process_gives_what_the_function_gives(decoder, three_shots, tmp_pat
     assert decoder.extract(*arguments) == extract(*arguments)
 
 
-def test_one_helper_gives_each_video_a_process_of_its_own(decoder, three_shots, tmp_path, often_checked) -> None:
+def test_one_helper_gives_each_video_a_process_of_its_own(decoder, endless_video, tmp_path, often_checked) -> None:
     helpers, readers = set(), set()
+    limits = DecodeLimits(max_wall_s=0.3)
     for number in range(3):
-        decoder.extract(three_shots, tmp_path / str(number), check=lambda: readers.add(decoder.reader_pid))
+        with pytest.raises(PermanentError):
+            decoder.extract(
+                endless_video, tmp_path / str(number), limits=limits, check=lambda: readers.add(decoder.reader_pid)
+            )
         helpers.add(decoder.helper_pid)
     readers -= {None}  # while the helper starts
 
@@ -80,7 +84,9 @@ def test_an_error_arrives_with_its_kind_and_sentence_and_the_helper_stays(decode
     assert decoder.helper_pid == helper
 
 
-def test_the_process_that_reads_holds_no_line_to_the_client(decoder, three_shots, tmp_path, often_checked) -> None:
+def test_the_process_that_reads_holds_no_line_to_the_client(
+    decoder, three_shots, endless_video, tmp_path, often_checked
+) -> None:
     decoder.extract(three_shots, tmp_path / "1", "i_frames")
     helper = decoder._helper
     stdin, stdout, stderr = (
@@ -96,7 +102,8 @@ def test_the_process_that_reads_holds_no_line_to_the_client(decoder, three_shots
                     held.clear()
                     held.update(now)
 
-    decoder.extract(three_shots, tmp_path / "2", check=look)
+    with pytest.raises(PermanentError):
+        decoder.extract(endless_video, tmp_path / "2", limits=DecodeLimits(max_wall_s=0.3), check=look)
     assert held, "nobody looked while it read"
     assert {stdin, stdout} & held == set()
 
@@ -150,7 +157,9 @@ def test_a_helper_that_died_between_two_videos_is_replaced(decoder, three_shots,
     assert decoder.extract(three_shots, tmp_path / "2", "i_frames").frames == 90
 
 
-def test_a_caller_who_stops_waiting_ends_both_processes_at_once(decoder, three_shots, tmp_path, often_checked) -> None:
+def test_a_caller_who_stops_waiting_ends_both_processes_at_once(
+    decoder, three_shots, endless_video, tmp_path, often_checked
+) -> None:
     seen = []
 
     def stop() -> None:
@@ -159,7 +168,7 @@ def test_a_caller_who_stops_waiting_ends_both_processes_at_once(decoder, three_s
 
     decoder.extract(three_shots, tmp_path / "1", "i_frames")
     with pytest.raises(TimeoutError, match="took too long"):
-        decoder.extract(three_shots, tmp_path / "2", check=stop)
+        decoder.extract(endless_video, tmp_path / "2", check=stop)
 
     assert len(seen) == 2
     assert not any(is_alive(pid) for pid in seen)
