@@ -15,12 +15,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import click
 import requests
 import yaml
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
+
+from shared.errors import one_line
 
 LOCKS = ("requirements/lock.txt", "requirements/torch.txt")
 OSV_URL = "https://api.osv.dev/v1/querybatch"
@@ -90,7 +93,7 @@ def in_folder(folder: Path, packages: Mapping[str, str]) -> Iterator[Finding]:
                 yield Finding(package, version, record["id"], tuple(record.get("aliases", ())))
 
 
-def at_osv(packages: Mapping[str, str], url: str = OSV_URL) -> Iterator[Finding]:
+def at_osv(packages: Mapping[str, str], url: str) -> Iterator[Finding]:
     """What OSV says, to the last page. Raises OSError when it cannot be asked."""
     queries: list[dict[str, Any]] = [
         {"package": {"name": name, "ecosystem": "PyPI"}, "version": v} for name, v in packages.items()
@@ -110,15 +113,23 @@ def at_osv(packages: Mapping[str, str], url: str = OSV_URL) -> Iterator[Finding]
     raise OSError(f"{url} has more than {MAX_PAGES} pages about {queries[0]['package']['name']}")
 
 
+def _reason(error: OSError) -> str:
+    # What the connection says of itself is a page of objects and addresses.
+    if isinstance(error, requests.ConnectionError | requests.Timeout):
+        host = urlsplit(OSV_URL).hostname
+        return f"{host} could not be reached; name a folder of OSV records with --database (make audit ADVISORIES=…)"
+    return f"no database of advisories was to be had: {one_line(error)}"
+
+
 @click.command()
 @click.option("--database", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Folder of records.")
 def main(database: Path | None) -> None:
     """Look the locked packages up. Exit code 1: advisories are known; 3: no database was to be had."""
     packages = locked([Path(lock).read_text() for lock in LOCKS])
     try:
-        findings = list(in_folder(database, packages) if database else at_osv(packages))
+        findings = list(in_folder(database, packages) if database else at_osv(packages, OSV_URL))
     except OSError as error:
-        click.echo(f"Not audited, because no database of advisories was to be had: {error}", err=True)
+        click.echo(f"Not audited, because {_reason(error)}.", err=True)
         sys.exit(EXIT_UNKNOWN)
     for finding in findings:
         click.echo(str(finding))

@@ -48,12 +48,16 @@ class NoAnswer(ApiError):
 class Client:
     """Talks to the Reelmap at `server`; not for use from several threads.
 
-    key: what to show where keys are asked for. Every method raises `ApiError`.
+    key: what to show where keys are asked for. on_wait: called with the seconds before a wait that a server which is
+        asked too often demands; once for each request. Every method raises `ApiError`.
     """
 
-    def __init__(self, server: str = DEFAULT_SERVER, key: str = "") -> None:
+    def __init__(
+        self, server: str = DEFAULT_SERVER, key: str = "", on_wait: Callable[[float], None] | None = None
+    ) -> None:
         self.server = server.rstrip("/")
         self._key = key
+        self._on_wait = on_wait
         self._session = requests.Session()
         # A proxy that the environment names for the web at large cannot reach a server on this machine.
         self._session.trust_env = False
@@ -194,6 +198,7 @@ class Client:
         if self._key and path.startswith(f"{self.server}/"):  # nobody else gets to see it
             headers["Authorization"] = f"Bearer {self._key}"
         may_repeat = IDEMPOTENCY_KEY in headers
+        on_wait = self._on_wait
         give_up_at = time.monotonic() + PATIENCE_S
         while True:
             if isinstance(body := arguments.get("data"), _Counted):
@@ -210,6 +215,9 @@ class Client:
                 may_repeat = False
             elif response.status_code != requests.codes.too_many_requests or time.monotonic() > give_up_at:
                 break
+            elif on_wait is not None:
+                on_wait(_retry_after_s(response))
+                on_wait = None
             time.sleep(_retry_after_s(response))
         if not response.ok:
             raise ApiError(_problem(response) + self._advice(response.status_code), response.status_code)

@@ -5,6 +5,8 @@ Answers are also what `queries/` returns, to the views and to the pages.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
@@ -15,11 +17,16 @@ from shared.keys import MAX_NAME
 from shared.pipeline import Stage
 from shared.roles import Role
 from shared.tasks import JobState, TaskState
+from shared.words import one_clean_line
 
 #: At most so many URLs in one call; more by `POST /jobs/{id}/sources`.
 MAX_URLS = 10_000
 MAX_JOBS_OF_A_SEARCH = 100
 MAX_MODEL_NAME = 200
+MAX_JOB_NAME = 200
+MAX_FILE_NAME = 255
+
+ID_PATTERN = r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
 
 
 def _utc(moment: datetime) -> datetime:
@@ -29,6 +36,21 @@ def _utc(moment: datetime) -> datetime:
 def _storable(text: str) -> str:
     if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
         raise ValueError("it holds a character that cannot be stored (NUL, or half of a surrogate pair)")
+    return text
+
+
+def _at_most(characters: int) -> Callable[[str], str]:
+    def check(text: str) -> str:
+        if len(text) > characters:
+            raise ValueError(f"it may have at most {characters} characters")
+        return text
+
+    return check
+
+
+def _id_of_a_job(text: str) -> str:
+    if not re.fullmatch(ID_PATTERN, text):
+        raise ValueError("this is not the id of a job")
     return text
 
 
@@ -43,12 +65,19 @@ def _split(value: Any) -> Any:
 
 
 Time = Annotated[datetime, AfterValidator(_utc)]
-Id = Annotated[
-    str,
-    Field(pattern=r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$", json_schema_extra={"format": "uuid"}),
-]
+Id = Annotated[str, Field(pattern=ID_PATTERN, json_schema_extra={"format": "uuid"})]
+JobId = Annotated[str, AfterValidator(_id_of_a_job), Field(json_schema_extra={"pattern": ID_PATTERN, "format": "uuid"})]
 Words = Annotated[str, AfterValidator(_storable)]
-ModelName = Annotated[Words, Field(max_length=MAX_MODEL_NAME)]
+ModelName = Annotated[
+    Words, AfterValidator(_at_most(MAX_MODEL_NAME)), Field(json_schema_extra={"maxLength": MAX_MODEL_NAME})
+]
+#: Cleaned and not refused, because people paste what a page or a terminal gave them; empty is no name.
+JobName = Annotated[
+    str,
+    AfterValidator(_at_most(MAX_JOB_NAME)),
+    AfterValidator(one_clean_line),
+    Field(json_schema_extra={"maxLength": MAX_JOB_NAME}),
+]
 
 
 class Request(BaseModel):
@@ -98,7 +127,7 @@ class JobRequest(Request):
     """A list of video URLs (`https://…`, or `upload:<id>`), and what to do with them."""
 
     videos: Videos
-    name: Annotated[Words, Field(max_length=200)] = ""
+    name: JobName = ""
     models: ModelNames | None = None
     key_frames: KeyFrameSettings = KeyFrameSettings()
     clustering: ClusteringSettings = ClusteringSettings()
@@ -123,7 +152,7 @@ class ClusteringRequest(ClusteringSettings):
 
 
 Limit = Annotated[int, Field(ge=1, le=MAX_LIMIT)]
-JobIds = Annotated[list[Id], Field(max_length=MAX_JOBS_OF_A_SEARCH)]
+JobIds = Annotated[list[JobId], Field(max_length=MAX_JOBS_OF_A_SEARCH)]
 #: The same where lists are written as text, with commas between the ids.
 JobIdsAsText = Annotated[JobIds | None, BeforeValidator(_split, json_schema_input_type=str)]
 
@@ -152,7 +181,12 @@ class PictureSearchRequest(Request):
 class KeyRequest(Request):
     """A new key of the project of the key that asks for it."""
 
-    name: Annotated[str, AfterValidator(_printable), Field(min_length=1, max_length=MAX_NAME)]
+    name: Annotated[
+        str,
+        AfterValidator(_printable),
+        AfterValidator(_at_most(MAX_NAME)),
+        Field(json_schema_extra={"minLength": 1, "maxLength": MAX_NAME}),
+    ]
     role: Role
 
 
@@ -187,7 +221,9 @@ class SearchPolling(Query):
 
 
 class UploadName(Query):
-    file_name: Annotated[Words, Field(max_length=255)] = ""
+    file_name: Annotated[
+        Words, AfterValidator(_at_most(MAX_FILE_NAME)), Field(json_schema_extra={"maxLength": MAX_FILE_NAME})
+    ] = ""
 
 
 class IdempotencyHeaders(Query):

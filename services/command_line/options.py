@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from services.client import DEFAULT_SERVER, Client
+from services.command_line.output import say
 from shared.settings import load_settings
 
 DEFAULT_FOLDER = Path("~/.local/share/reelmap")
@@ -28,7 +29,11 @@ folder_option = click.option(
 
 def connect(server: str) -> Client:
     """A client that shows the key of the settings: on a command line, everybody on the machine could read it."""
-    return Client(server, load_settings().key)
+    return Client(server, load_settings().key, on_wait=_say_wait)
+
+
+def _say_wait(wait_s: float) -> None:
+    say(f"The server is asked too often; going on in {wait_s:.0f} s, as it asks.")
 
 
 class NClusters(click.ParamType[Any]):

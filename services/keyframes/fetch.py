@@ -10,7 +10,6 @@ import hashlib
 import re
 import shutil
 import tempfile
-import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -22,6 +21,7 @@ from services.keyframes.fetch_limits import FetchLimits
 from services.keyframes.sites import SiteVideo, fetch_from_site
 from shared.errors import ErrorKind, PermanentError
 from shared.urls import DEFAULT_PORTS, SourceUrl, parse_source_url
+from shared.words import one_clean_line
 
 __all__ = ["FetchLimits", "Fetched", "Reach", "fetch"]
 
@@ -119,10 +119,5 @@ def _from_site_video(video: SiteVideo, check: Callable[[], None]) -> Fetched:
 
 
 def _clean_title(title: str | None) -> str | None:
-    """One line without control, formatting (text direction) or surrogate characters, of at most 200 characters."""
-    if title is None:
-        return None
-    kept = "".join(
-        " " if c.isspace() else c for c in title if c.isspace() or not unicodedata.category(c).startswith("C")
-    )
-    return " ".join(unicodedata.normalize("NFC", kept).split())[:_MAX_TITLE_LENGTH] or None
+    """The title as a line of at most 200 characters; None where nothing of it can be shown."""
+    return one_clean_line(title or "")[:_MAX_TITLE_LENGTH].rstrip() or None

@@ -10,8 +10,10 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from click.testing import CliRunner
 
 from services import client as client_module
+from services.cli import commands
 from services.client import ApiError, Client
 
 Answer = tuple[int, Any]
@@ -223,9 +225,20 @@ def test_a_server_that_is_asked_too_often_is_asked_again_when_it_says(played: Pl
     file = tmp_path / "a.mp4"
     file.write_bytes(b"x" * 100_000)
     counted: list[int] = []
-    assert Client(played.url).upload(file, counted.append) == {"url": "upload:1"}
+    waits_s: list[float] = []
+    assert Client(played.url, on_wait=waits_s.append).upload(file, counted.append) == {"url": "upload:1"}
+    assert waits_s == [0.0]  # two waits, told once
     assert [len(body) for _, _, _, body in played.requests] == [100_000] * 3
     assert sum(counted) == 100_000
+
+
+def test_a_command_says_once_that_it_waits_and_keeps_it_out_of_its_result(played: Played) -> None:
+    played.answer_headers = {"Retry-After": "0"}
+    answers = iter([(429, b"slowly"), (429, b"slowly"), (200, {"jobs": [], "next_cursor": None})])
+    played.answer = lambda *_: next(answers)
+    result = CliRunner().invoke(commands, ["jobs", "--json", "--server", played.url])
+    assert (result.exit_code, json.loads(result.stdout)) == (0, {"jobs": []})
+    assert result.stderr == "The server is asked too often; going on in 0 s, as it asks.\n"
 
 
 def test_a_server_that_is_always_asked_too_often_is_given_up(played: Played, monkeypatch: pytest.MonkeyPatch) -> None:

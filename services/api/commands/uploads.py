@@ -22,6 +22,7 @@ from shared.blobs import BlobStore
 from shared.errors import ErrorKind, TransientError
 from shared.tables import uploads
 from shared.urls import UPLOAD_SCHEME
+from shared.words import one_clean_line
 from shared.work_folders import work_folder
 
 _CHUNK_BYTES = 1024 * 1024
@@ -100,5 +101,4 @@ def add_upload(connection: Connection, project_id: str, file: Received, blob: st
 def safe_file_name(given: str) -> str:
     """The last part of a path as a client may send it, without what could harm a page, a log or a shell's user."""
     last = re.split(r"[/\\]", given)[-1]
-    printable = "".join(character for character in last if character.isprintable())
-    return printable.strip(" .")[-_MAX_FILE_NAME:] or "upload"
+    return one_clean_line(last).strip(" .")[-_MAX_FILE_NAME:].lstrip() or "upload"

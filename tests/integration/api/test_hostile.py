@@ -17,6 +17,7 @@ from sqlalchemy import text
 from services.api.app import create_app
 from shared.errors import ErrorKind
 from shared.logs import LineFormatter
+from shared.words import one_clean_line
 
 pytestmark = pytest.mark.integration
 
@@ -70,7 +71,7 @@ def harmless(html: str) -> Seen:
 
 
 def test_hostile_text_comes_out_as_text(client):
-    """Names of jobs and files, through a form and the API, on every page that shows them."""
+    """Names of jobs and files, through a form and the API, on every page that shows them, cleaned at the door."""
     for hostile in HOSTILE:
         submit_and_look(client, hostile)
 
@@ -84,13 +85,14 @@ def submit_and_look(client, hostile: str) -> None:
     assert form.status_code == 201
     answer = client.post("/api/v1/jobs", json={"videos": [upload["url"]], "models": ["hog_color"], "name": hostile})
     assert answer.status_code == 202
-    assert answer.json["name"] == hostile
+    assert answer.json["name"] == one_clean_line(hostile)
+    assert answer.json["name"].isprintable()
     page = harmless(client.get(f"/jobs/{answer.json['id']}", headers=BROWSER).text)
     words = " ".join("".join(page.words).split())
-    assert " ".join(hostile.split()) in words
+    assert answer.json["name"] in words
     assert upload["file_name"] in "".join(page.words)
     listed = harmless(client.get("/", headers=BROWSER).text)
-    assert " ".join(hostile.split()) in " ".join("".join(listed.words).split())
+    assert answer.json["name"] in " ".join("".join(listed.words).split())
     harmless(client.get("/search", headers=BROWSER).text)
     refused = client.post("/jobs", data={"videos": hostile, "name": hostile, "models": hostile}, headers=BROWSER)
     assert refused.status_code == 422

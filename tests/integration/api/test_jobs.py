@@ -82,8 +82,6 @@ def test_repeated_urls_become_one_source_and_the_answer_lists_them(client, submi
         ({"clustering": []}, ["clustering"]),
         ({"key_frames": {"strategy": "all"}}, ["key_frames.strategy"]),
         ({"key_frames": {"strategy": "uniform", "every_s": "soon"}}, ["key_frames.every_s"]),
-        ({"name": "a\0b"}, ["name"]),
-        ({"name": "\ud800"}, ["name"]),
         ({"name": "x" * 201}, ["name"]),
         ({"colour": "red"}, ["colour"]),
     ],
@@ -98,6 +96,16 @@ def test_a_value_that_cannot_be_used_is_named_by_its_field(standing_client, stan
     assert named[0] in answer.json["detail"]
     assert answer.json["request_id"] == answer.headers["X-Request-ID"]
     assert [job["id"] for job in standing_client.get("/api/v1/jobs").json["jobs"]] == [standing_job_id]
+
+
+def test_a_name_that_is_too_long_is_told_how_long_it_may_be(standing_client):
+    answer = standing_client.post("/api/v1/jobs", json={"videos": ["https://example.org/a"], "name": "x" * 201})
+    assert answer.json["detail"] == "name: it may have at most 200 characters"
+
+
+def test_a_name_is_cleaned_and_what_is_empty_then_is_no_name(submit):
+    assert submit(1, name=" \x1b[31mred\0 \u202e\r\nlist ")["name"] == "[31mred list"
+    assert submit(1, name="   ")["name"] == submit(1, name="\ud800\u200b")["name"] == ""
 
 
 @pytest.mark.parametrize("body", ['{"videos": [', "", "[" * 100_000], ids=["cut off", "empty", "nested"])

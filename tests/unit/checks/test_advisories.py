@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -119,6 +120,15 @@ def test_pages_without_an_end_are_no_clean_bill(osv, monkeypatch):
     monkeypatch.setattr(advisories, "MAX_PAGES", 3)
     with pytest.raises(OSError, match="more than 3 pages about many"):
         list(at_osv({"many": "4"}, osv))
+
+
+def test_where_osv_cannot_be_reached_a_sentence_says_so_and_what_to_do(monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    monkeypatch.setattr(advisories, "OSV_URL", f"http://127.0.0.1:{port}/v1/querybatch")
+    result = CliRunner().invoke(advisories.main)
+    assert result.exit_code == advisories.EXIT_UNKNOWN
+    assert result.output == (f"Not audited, because 127.0.0.1 could not be reached. {advisories.WITHOUT_A_NETWORK}\n")
 
 
 def test_an_empty_folder_is_no_clean_bill(tmp_path):
