@@ -30,9 +30,6 @@ OSV_URL = "https://api.osv.dev/v1/querybatch"
 TIMEOUT_S = 20
 MAX_PAGES = 50
 EXIT_FOUND, EXIT_UNKNOWN = 1, 3
-WITHOUT_A_NETWORK = (
-    "Without a network, name a folder of OSV records with --database, or by `make audit ADVISORIES=FOLDER`."
-)
 
 
 @dataclass(frozen=True)
@@ -119,7 +116,8 @@ def at_osv(packages: Mapping[str, str], url: str) -> Iterator[Finding]:
 def _reason(error: OSError) -> str:
     # What the connection says of itself is a page of objects and addresses.
     if isinstance(error, requests.ConnectionError | requests.Timeout):
-        return f"{urlsplit(OSV_URL).hostname} could not be reached"
+        host = urlsplit(OSV_URL).hostname
+        return f"{host} could not be reached; name a folder of OSV records with --database (make audit ADVISORIES=…)"
     return f"no database of advisories was to be had: {one_line(error)}"
 
 
@@ -131,7 +129,7 @@ def main(database: Path | None) -> None:
     try:
         findings = list(in_folder(database, packages) if database else at_osv(packages, OSV_URL))
     except OSError as error:
-        click.echo(f"Not audited, because {_reason(error)}. {WITHOUT_A_NETWORK}", err=True)
+        click.echo(f"Not audited, because {_reason(error)}.", err=True)
         sys.exit(EXIT_UNKNOWN)
     for finding in findings:
         click.echo(str(finding))
