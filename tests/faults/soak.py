@@ -192,9 +192,7 @@ class Soak:
         if name := self._pick(PROCESSES):
             self._tell(f"{name} to {server}: {mode if mode != 'pass' else f'{delay_s:.2f} s late'} for {seconds:.1f} s")
             self.scene.installation.cut(server, name, mode=mode, delay_s=delay_s)
-            self._in(
-                seconds, lambda: name in self.scene.installation.members and self.scene.installation.heal(server, name)
-            )
+            self._in(seconds, lambda: self._heal(server, name))
 
     def _heal(self, server: str, name: str) -> None:
         if name in self.scene.installation.members:
