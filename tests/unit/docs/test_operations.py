@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[3]
 
 def documented() -> dict[str, str]:
     text = (ROOT / "docs" / "operations.md").read_text()
-    return dict(re.findall(r"^\| `(REELMAP_[A-Z_]+)` \|(?: `?([^|`]*?)`?)? \|", text, re.MULTILINE))
+    return dict(re.findall(r"^\| `(REELMAP_[A-Z0-9_]+)` \|(?: `?([^|`]*?)`?)? \|", text, re.MULTILINE))
 
 
 def test_every_setting_is_documented():

@@ -90,3 +90,36 @@ def test_secrets_are_not_shown_with_the_settings():
     settings = load_settings({"REELMAP_COOKIE_SECRET": "c" * 40, "REELMAP_KEY": "rmk_secret"})
     assert "cccc" not in repr(settings) and "rmk_secret" not in repr(settings)
     assert load_settings(settings.to_environ()) == settings
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("pictures", ("pictures", "")),
+        ("pictures/", ("pictures", "")),
+        ("pictures/reelmap/one", ("pictures", "reelmap/one/")),
+        ("pictures/reelmap/", ("pictures", "reelmap/")),
+        ("", None),
+    ],
+)
+def test_a_place_is_a_bucket_and_a_prefix(text, place):
+    assert load_settings({"REELMAP_BLOBS_BUCKET": text}).blobs_place == place
+
+
+@pytest.mark.parametrize(
+    "text", ["/pictures", "Pictures", "pictures//a", "pictures/../a", "s3://pictures", "a b", "-ab"]
+)
+def test_what_is_no_place_is_refused(text):
+    with pytest.raises(SettingError, match=r"REELMAP_BLOBS_BUCKET is .*; expected the name of a bucket"):
+        load_settings({"REELMAP_BLOBS_BUCKET": text})
+
+
+@pytest.mark.parametrize("endpoint", ["minio:9000", "ftp://minio", "http://", "http://minio/bucket"])
+def test_an_endpoint_that_is_none_is_refused(endpoint):
+    with pytest.raises(SettingError, match=r"REELMAP_S3_ENDPOINT is .*; expected http"):
+        load_settings({"REELMAP_S3_ENDPOINT": endpoint})
+
+
+def test_half_a_pair_of_keys_is_refused():
+    with pytest.raises(SettingError, match="set both, or neither"):
+        load_settings({"REELMAP_S3_ACCESS_KEY": "AKIA"})
