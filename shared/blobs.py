@@ -9,10 +9,10 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from shared import failpoints
 from shared.errors import ErrorKind, TransientError
@@ -20,6 +20,26 @@ from shared.errors import ErrorKind, TransientError
 
 class BlobMissing(LookupError):
     """There is no blob of that name."""
+
+
+class BlobEntry(NamedTuple):
+    """A blob as a listing shows it. written_at: seconds since the epoch, by the store's clock."""
+
+    name: str
+    written_at: float
+    size_bytes: int
+
+
+class UnfinishedPut(NamedTuple):
+    """A blob that somebody began to store and may never end.
+
+    size_bytes: what came so far. abandon: removes that; no error when it has ended meanwhile.
+    """
+
+    name: str
+    begun_at: float
+    size_bytes: int
+    abandon: Callable[[], None]
 
 
 class BlobStore(Protocol):
@@ -38,8 +58,11 @@ class BlobStore(Protocol):
     def delete(self, name: str) -> None:
         """Remove the blob; no error when it is not there."""
 
-    def names(self, prefix: str) -> Iterator[tuple[str, float]]:
-        """(name, seconds since the epoch when it was written) of every blob whose name starts with `prefix`."""
+    def entries(self, prefix: str) -> Iterator[BlobEntry]:
+        """Every blob whose name starts with `prefix`, by name; what comes and goes meanwhile may be in it or not."""
+
+    def unfinished(self) -> Iterator[UnfinishedPut]:
+        """What was begun and not ended, where the store keeps that apart from its blobs."""
 
 
 class FolderBlobs:
@@ -101,13 +124,30 @@ class FolderBlobs:
             except OSError:
                 break
 
-    def names(self, prefix: str) -> Iterator[tuple[str, float]]:
-        for folder, _, files in os.walk(self.folder):
-            for file in files:
-                path = Path(folder, file)
-                name = path.relative_to(self.folder).as_posix()
-                if name.startswith(prefix):
-                    try:
-                        yield name, path.stat().st_mtime
-                    except FileNotFoundError:
-                        continue
+    def entries(self, prefix: str) -> Iterator[BlobEntry]:
+        # Only the folder that the prefix names is walked, not all of the store.
+        folder = prefix.rpartition("/")[0]
+        for entry in self._walk(self.folder / folder, f"{folder}/" if folder else ""):
+            if entry.name.startswith(prefix):
+                yield entry
+
+    def _walk(self, folder: Path, above: str) -> Iterator[BlobEntry]:
+        try:
+            with os.scandir(folder) as found:
+                inside = {entry.name + "/" if entry.is_dir(follow_symlinks=False) else entry.name for entry in found}
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        # Folders with their slash, so that the order is that of whole names.
+        for name in sorted(inside):
+            if name.endswith("/"):
+                yield from self._walk(folder / name, above + name)
+                continue
+            try:
+                status = os.stat(folder / name)
+            except FileNotFoundError:
+                continue
+            yield BlobEntry(above + name, status.st_mtime, status.st_size)
+
+    def unfinished(self) -> Iterator[UnfinishedPut]:
+        # The file of a put that was killed lies among the blobs, under a name that no row has.
+        return iter(())

@@ -14,13 +14,12 @@ from kombu.exceptions import OperationalError as BrokerError
 from redis.exceptions import RedisError
 from sqlalchemy.exc import DBAPIError
 
-from services.dispatcher import housekeeping
 from services.dispatcher.dispatch import Dispatcher
-from shared import failpoints
-from shared.blobs import FolderBlobs
+from shared import failpoints, housekeeping
+from shared.blobs import BlobStore, FolderBlobs
 from shared.celery_app import make_celery, send
 from shared.db import Database, is_passing
-from shared.errors import one_line
+from shared.errors import TransientError, one_line
 from shared.liveness import AliveFile
 from shared.logs import configure_logging
 from shared.settings import Settings, load_settings
@@ -93,7 +92,7 @@ def run(settings: Settings, stopping: Callable[[], bool]) -> None:
         resend_after_s=settings.resend_after_s,
     )
     cleaner = threading.Thread(
-        target=_keep_house, args=(database, FolderBlobs(settings.blobs_folder), stopping), daemon=True
+        target=_keep_house, args=(settings, database, FolderBlobs(settings.blobs_folder), stopping), daemon=True
     )
     cleaner.start()
     wait_s = SHORTEST_WAIT_S
@@ -134,14 +133,17 @@ def _lead(settings: Settings, dispatcher: Dispatcher, stopping: Callable[[], boo
         wake.close()
 
 
-def _keep_house(database: Database, blobs: FolderBlobs, stopping: Callable[[], bool]) -> None:
+def _keep_house(settings: Settings, database: Database, blobs: BlobStore, stopping: Callable[[], bool]) -> None:
     """Clean up now and every hour, beside the turns: walking over a million blobs takes a while."""
+    older_than_s = max(housekeeping.KEPT_S, housekeeping.least_age_s(settings))
     while not stopping():
         try:
-            housekeeping.forget_old_rows(database)
-            housekeeping.remove_orphans(database, blobs)
-        except (DBAPIError, OSError) as error:
+            heaps = housekeeping.tidy(database, blobs, older_than_s=older_than_s, delete=True)
+        except (DBAPIError, OSError, TransientError) as error:
             logger.warning("could not clean up: %s", one_line(error), extra={"event": "not_clean"})
+        else:
+            if removed := ", ".join(f"{heap.count} {heap.kind}" for heap in heaps if heap.count):
+                logger.info("removed what nothing uses: %s", removed, extra={"event": "cleaned"})
         _wait(HOUSEKEEPING_EVERY_S, stopping, AliveFile(None))
 
 

@@ -49,8 +49,9 @@ def test_deleting_twice_is_no_error(blobs, picture):
 def test_names_come_with_the_time_they_were_written(blobs, picture):
     blobs.put("pictures/a/1.jpg", picture)
     blobs.put("uploads/b", picture)
-    [(name, written_at)] = blobs.names("pictures/")
-    assert name == "pictures/a/1.jpg" and abs(written_at - time.time()) < 60
+    [entry] = blobs.entries("pictures/")
+    assert entry.name == "pictures/a/1.jpg" and abs(entry.written_at - time.time()) < 60
+    assert entry.size_bytes == picture.stat().st_size
 
 
 @pytest.mark.parametrize("name", ["../secret", "/etc/passwd", "a/../../b", "", "a//b", "a/./b", "a b", "a\x00b"])
