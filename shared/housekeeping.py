@@ -133,7 +133,7 @@ def tidy(
 
 
 def _old_rows(database: Database, kind: str, table: str, goes: str, *, older_than_s: float, delete: bool) -> Heap:
-    values = {"older_than_s": older_than_s}
+    values: dict[str, object] = {"older_than_s": older_than_s}
     found = f"SELECT u.created_at FROM {table} u WHERE u.{goes}"
     with database.transaction() as connection:
         if delete and table == "uploads":
