@@ -123,9 +123,9 @@ def tidy(
         heap = Heap(place.kind)
         heaps.append(heap)
         for orphans in _orphans(database, blobs, place, older_than_s, None if delete else rows_s):
+            if delete:
+                blobs.delete(entry.name for entry in orphans)
             for entry in orphans:
-                if delete:
-                    blobs.delete(entry.name)
                 heap.add(entry.written_at, entry.size_bytes)
     heaps.append(_unfinished(blobs, older_than_s, delete=delete))
     heaps.append(_work_folders(work_folders, delete=delete))

@@ -9,6 +9,7 @@ import os
 from typing import Any
 
 import boto3
+from botocore import UNSIGNED
 from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
@@ -29,6 +30,8 @@ CONNECT_TIMEOUT_S = 3
 READ_TIMEOUT_S = 20
 #: Tries of one call in all, with waits between them that grow and are random (botocore's mode `standard`).
 ATTEMPTS = 3
+#: As many as threads of ours ask at a time; more would be opened and closed each time.
+CONNECTIONS = 32
 
 _WORDS = {
     "AccessDenied": "access denied",
@@ -43,14 +46,14 @@ _WORDS = {
 class S3:
     """One object store, for one process and the processes that it forks.
 
-    connections: kept and opened at most; read_timeout_s: how long the store may say nothing; attempts: tries of a call.
+    connections: kept at most; read_timeout_s: how long the store may say nothing; attempts: tries of a call.
     """
 
     def __init__(
         self,
         settings: Settings,
         *,
-        connections: int = 10,
+        connections: int = CONNECTIONS,
         read_timeout_s: float = READ_TIMEOUT_S,
         attempts: int = ATTEMPTS,
     ) -> None:
@@ -67,7 +70,7 @@ class S3:
             proxies={},
             # Stores other than AWS's have no addresses with the bucket in the host's name, and not all know checksums
             # that follow the body.
-            s3={"addressing_style": "path" if settings.s3_endpoint else "auto"},
+            s3={"addressing_style": "path" if settings.s3_endpoint else "virtual"},
             request_checksum_calculation="when_required" if settings.s3_endpoint else "when_supported",
             response_checksum_validation="when_required" if settings.s3_endpoint else "when_supported",
         )
@@ -83,6 +86,13 @@ class S3:
         """The client that signs addresses for browsers; it need not reach the store itself."""
         return self._client(self._settings.s3_public_endpoint or self._settings.s3_endpoint)
 
+    def public_address(self, bucket: str) -> str:
+        """The address that browsers see of something in the bucket, without a signature. Needs no credentials."""
+        endpoint = self._settings.s3_public_endpoint or self._settings.s3_endpoint
+        unsigned = self._connect(endpoint, self._config.merge(Config(signature_version=UNSIGNED)))
+        address: str = unsigned.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": "any"})
+        return address
+
     def _client(self, endpoint: str) -> Any:
         pid = os.getpid()
         if pid not in self._clients:
@@ -90,10 +100,10 @@ class S3:
             self._clients = {pid: {}}
         clients = self._clients[pid]
         if endpoint not in clients:
-            clients[endpoint] = self.connect(endpoint, self._config)
+            clients[endpoint] = self._connect(endpoint, self._config)
         return clients[endpoint]
 
-    def connect(self, endpoint: str, config: Config) -> Any:
+    def _connect(self, endpoint: str, config: Config) -> Any:
         """A new client. Nothing is sent yet."""
         settings = self._settings
         # A session of its own, because boto3's common one is not for several threads.

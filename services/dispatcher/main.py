@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError
 
 from services.dispatcher.dispatch import Dispatcher
 from shared import failpoints, housekeeping
-from shared.blobs import BlobStore, FolderBlobs
+from shared.blobs import BlobStore, open_blobs
 from shared.celery_app import make_celery, send
 from shared.db import Database, is_passing
 from shared.errors import TransientError, one_line
@@ -75,8 +75,8 @@ class Wake:
 
 def run(settings: Settings, stopping: Callable[[], bool]) -> None:
     """Dispatch until `stopping()`; servers that are away are waited for."""
-    settings.require("database_url", "redis_url", "blobs_folder")
-    assert settings.blobs_folder is not None
+    settings.require("database_url", "redis_url")
+    blobs = open_blobs(settings)
     failpoints.arm(settings.failpoints_folder)
     alive = AliveFile(settings.alive_file)
     if not wait_for_servers(settings, stopping, alive.touch, application_name="reelmap-dispatcher"):
@@ -91,9 +91,7 @@ def run(settings: Settings, stopping: Callable[[], bool]) -> None:
         fetches_per_host=settings.fetches_per_host,
         resend_after_s=settings.resend_after_s,
     )
-    cleaner = threading.Thread(
-        target=_keep_house, args=(settings, database, FolderBlobs(settings.blobs_folder), stopping), daemon=True
-    )
+    cleaner = threading.Thread(target=_keep_house, args=(settings, database, blobs, stopping), daemon=True)
     cleaner.start()
     wait_s = SHORTEST_WAIT_S
     while not stopping():

@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 
 from services.local.installation import BLOBS, WORK, open_installation
 from shared import housekeeping
-from shared.blobs import BlobStore, FolderBlobs
+from shared.blobs import BlobStore, open_blobs
 from shared.db import Database, is_unavailable
 from shared.errors import ErrorKind, PermanentError, one_line
 from shared.pipeline import Queue
@@ -65,24 +65,20 @@ def collect(folder: Path | None, *, older_than_s: float, delete: bool) -> list[h
 def _stores(folder: Path | None) -> Iterator[_Stores]:
     settings = load_settings()
     if folder is None:
-        settings.require("database_url", "blobs_folder")
+        settings.require("database_url")
         with _database(settings) as database:
-            yield _Stores(settings, database, _blobs(settings), may_run=True)
+            yield _Stores(settings, database, open_blobs(settings), may_run=True)
         return
     with open_installation(folder) as opened:
         settings = replace(
             settings,
             database_url=opened.database_url,
             blobs_folder=opened.folder / BLOBS,
+            blobs_bucket="",
             work_folder=opened.folder / WORK,
         )
         with _database(settings) as database:
-            yield _Stores(settings, database, _blobs(settings), may_run=opened.is_running)
-
-
-def _blobs(settings: Settings) -> BlobStore:
-    assert settings.blobs_folder is not None
-    return FolderBlobs(settings.blobs_folder)
+            yield _Stores(settings, database, open_blobs(settings), may_run=opened.is_running)
 
 
 @contextmanager

@@ -18,7 +18,8 @@ from services.api.commands.jobs import submit_job
 from services.api.problems import Invalid
 from services.api.schemas import JobRequest
 from services.keyframes import store as keyframes_store
-from shared.blobs import BlobEntry, FolderBlobs
+from shared.blobs import BlobEntry
+from shared.folder_blobs import FolderBlobs
 from shared.housekeeping import BATCH, KEPT_S, Heap, least_age_s, tidy
 from shared.settings import Settings
 from shared.tables import DEFAULT_PROJECT_ID
