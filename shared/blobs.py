@@ -74,6 +74,9 @@ class BlobStore(Protocol):
     def unfinished(self) -> Iterator[UnfinishedPut]:
         """What was begun and not ended, where the store keeps that apart from its blobs."""
 
+    def clock_ahead_s(self) -> float:
+        """How far this machine's clock is ahead of the store's."""
+
     def link(self, name: str, expires_s: int) -> str | None:
         """An address at which a browser reads the blob for so long; None when this store has none to give."""
 

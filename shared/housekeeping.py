@@ -158,17 +158,24 @@ def _orphans(
     """
     written_before = time.time() - older_than_s
     old = (entry for entry in blobs.entries(place.prefix) if entry.written_at < written_before)
+    while batch := list(islice(old, BATCH)):
+        referred = _referred(database, place, [entry.name for entry in batch], rows_go_after_s)
+        yield [entry for entry in batch if entry.name not in referred]
+
+
+def is_referred(database: Database, name: str) -> bool:
+    """Whether some row refers to the blob."""
+    return any(_referred(database, place, [name], None) for place in _PLACES if name.startswith(place.prefix))
+
+
+def _referred(database: Database, place: _Place, names: list[str], rows_go_after_s: float | None) -> set[str]:
     statement = place.referred
-    values: dict[str, object] = {}
+    values: dict[str, object] = {"names": names}
     if rows_go_after_s is not None:
         statement += f" AND NOT ({place.goes})"
         values["older_than_s"] = rows_go_after_s
-    while batch := list(islice(old, BATCH)):
-        with database.transaction() as connection:
-            referred = set(
-                connection.execute(text(statement), {**values, "names": [entry.name for entry in batch]}).scalars()
-            )
-        yield [entry for entry in batch if entry.name not in referred]
+    with database.transaction() as connection:
+        return set(connection.execute(text(statement), values).scalars())
 
 
 def _unfinished(blobs: BlobStore, older_than_s: float, *, delete: bool) -> Heap:

@@ -73,8 +73,7 @@ def _stores(folder: Path | None) -> Iterator[_Stores]:
         settings = replace(
             settings,
             database_url=opened.database_url,
-            blobs_folder=opened.folder / BLOBS,
-            blobs_bucket="",
+            blobs_folder=None if settings.blobs_bucket else opened.folder / BLOBS,
             work_folder=opened.folder / WORK,
         )
         with _database(settings) as database:

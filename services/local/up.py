@@ -160,7 +160,6 @@ def embedded(settings: Settings, folder: Path, database_url: str, redis_url: str
         database_url=database_url,
         redis_url=redis_url,
         blobs_folder=blobs_folder,
-        blobs_bucket="",
         work_folder=work_folder,
         cookie_secret=settings.cookie_secret or ("" if settings.access == "open" else cookie_secret(folder)),
         keyframes_processes=settings.keyframes_processes if is_chosen else min(cores(), MAX_KEYFRAMES_PROCESSES),
@@ -189,9 +188,6 @@ def _own(settings: Settings, name: str) -> Settings:
         alive_file=path.with_name(f"{path.name}-{name}") if path else None,
         cookie_secret=settings.cookie_secret if name == "api" else "",
         key="",  # the command line's
-        # Pictures are in the folder: only who fetches videos has to do with buckets.
-        s3_access_key=settings.s3_access_key if name == "keyframes" else "",
-        s3_secret_key=settings.s3_secret_key if name == "keyframes" else "",
     )
 
 
