@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import IO, TypeVar
 from urllib.parse import urlsplit
@@ -141,7 +142,7 @@ class S3Blobs:
             )
         return address
 
-    @property
+    @cached_property
     def link_origin(self) -> str:
         parts = urlsplit(self._store.public_address(self._bucket))
         return f"{parts.scheme}://{parts.netloc}"
