@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from shared import failpoints
-from shared.blobs import BlobEntry, BlobMissing, UnfinishedPut, parts_of
+from shared.blobs import BlobEntry, BlobMissing, UnfinishedPut, is_name, parts_of
 from shared.errors import ErrorKind, TransientError
 
 
@@ -99,7 +99,7 @@ class FolderBlobs:
         # Only where names with this prefix can be.
         folder = prefix.rpartition("/")[0]
         for entry in self._walk(self.folder / folder, f"{folder}/" if folder else ""):
-            if entry.name.startswith(prefix):
+            if entry.name.startswith(prefix) and is_name(entry.name):
                 yield entry
 
     def _walk(self, folder: Path, above: str) -> Iterator[BlobEntry]:

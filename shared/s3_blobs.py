@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import IO, Any, TypeVar
 from urllib.parse import urlsplit
@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 from boto3.s3.transfer import TransferConfig
 
 from shared import failpoints
-from shared.blobs import BlobEntry, BlobMissing, UnfinishedPut, parts_of
+from shared.blobs import BlobEntry, BlobMissing, UnfinishedPut, is_name, parts_of
 from shared.errors import ErrorKind, TransientError
 from shared.s3 import ATTEMPTS, ERRORS, S3, code_of, is_missing, reason_of
 from shared.settings import MEBIBYTE, Place
@@ -107,28 +107,24 @@ class S3Blobs:
 
     def delete(self, names: Iterable[str]) -> None:
         keys = iter([self._key(name) for name in names])
-        failed: TransientError | None = None
+        refused = []
         while batch := list(itertools.islice(keys, _DELETED_AT_ONCE)):
-            try:
-                self._delete(batch)
-            except TransientError as error:
-                failed = error
-        if failed is not None:
-            raise failed
-
-    def _delete(self, keys: list[str]) -> None:
-        with self._explained(f"remove {keys[0]}"):
-            answer = self._store.client.delete_objects(
-                Bucket=self._bucket, Delete={"Objects": [{"Key": key} for key in keys], "Quiet": True}
-            )
-        for refused in answer.get("Errors", ()):
-            raise self._unavailable(f"remove {refused['Key']}", refused["Code"])
+            with self._explained(f"remove {batch[0]}"):
+                answer = self._store.client.delete_objects(
+                    Bucket=self._bucket, Delete={"Objects": [{"Key": key} for key in batch], "Quiet": True}
+                )
+            # One that cannot be removed must not keep the others.
+            refused += answer.get("Errors", ())
+        if refused:
+            raise self._unavailable(f"remove {refused[0]['Key']}", refused[0]["Code"])
 
     def entries(self, prefix: str) -> Iterator[BlobEntry]:
         for page in self._pages("list_objects_v2", Prefix=self._prefix + prefix):
             for entry in page.get("Contents", ()):
                 name = entry["Key"].removeprefix(self._prefix)
-                yield BlobEntry(name, entry["LastModified"].timestamp(), entry["Size"])
+                # Others' tools put markers such as `pictures/` into buckets.
+                if is_name(name):
+                    yield BlobEntry(name, entry["LastModified"].timestamp(), entry["Size"])
 
     def unfinished(self) -> Iterator[UnfinishedPut]:
         for page in self._pages("list_multipart_uploads", Prefix=self._prefix):
@@ -181,7 +177,7 @@ class S3Blobs:
             )
         return address
 
-    @property
+    @cached_property
     def link_origin(self) -> str:
         parts = urlsplit(self._store.public_address(self._bucket))
         return f"{parts.scheme}://{parts.netloc}"

@@ -123,3 +123,22 @@ def test_an_endpoint_that_is_none_is_refused(endpoint):
 def test_half_a_pair_of_keys_is_refused():
     with pytest.raises(SettingError, match="set both, or neither"):
         load_settings({"REELMAP_S3_ACCESS_KEY": "AKIA"})
+
+
+def test_sources_are_places_with_commas_between():
+    settings = load_settings({"REELMAP_S3_SOURCES": " shared/videos/, archive,other/a/b "})
+    assert settings.s3_source_places == (("shared", "videos/"), ("archive", ""), ("other", "a/b/"))
+    assert load_settings({}).s3_source_places == ()
+
+
+@pytest.mark.parametrize("text", ["a,,b", "bucket/../x", "s3://bucket", "*", "bucket/*"])
+def test_what_is_no_list_of_sources_is_refused(text):
+    with pytest.raises(SettingError, match=r"REELMAP_S3_SOURCES is .*; expected buckets"):
+        load_settings({"REELMAP_S3_SOURCES": text})
+
+
+@pytest.mark.parametrize("sources", ["pictures", "pictures/reelmap", "other, pictures/reelmap/uploads"])
+def test_what_all_projects_uploaded_is_no_source(sources):
+    with pytest.raises(SettingError, match="where the pictures and uploads of all projects are"):
+        load_settings({"REELMAP_BLOBS_BUCKET": "pictures/reelmap", "REELMAP_S3_SOURCES": sources})
+    load_settings({"REELMAP_BLOBS_BUCKET": "pictures/reelmap", "REELMAP_S3_SOURCES": "pictures/reelmap-videos"})
