@@ -74,13 +74,14 @@ class _Transfer:
             for continuation in range(_CONTINUATIONS + 1):
                 answer = client.get_object(Bucket=source.host, Key=source.target, **version)
                 try:
-                    if not version:
-                        announced_bytes = answer["ContentLength"]
-                        receiver.expect(announced_bytes)
-                    with closing(answer["Body"]) as body, receiver.opened():
-                        while block := body.read(_BLOCK_BYTES):
-                            self._raise_if_stopped()
-                            receiver.write(block)
+                    with closing(answer["Body"]) as body:
+                        if not version:
+                            announced_bytes = answer["ContentLength"]
+                            receiver.expect(announced_bytes)
+                        with receiver.opened():
+                            while block := body.read(_BLOCK_BYTES):
+                                self._raise_if_stopped()
+                                receiver.write(block)
                     break
                 except BotoCoreError:
                     # Only of the same bytes is the rest of any use.

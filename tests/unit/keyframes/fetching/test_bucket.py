@@ -30,8 +30,10 @@ def bucket(object_store) -> str:
 
 
 @pytest.fixture
-def client(object_store) -> Any:
-    return S3(Settings(**object_store.settings("any"))).client
+def client(object_store) -> Iterator[Any]:
+    client = S3(Settings(**object_store.settings("any"))).client
+    yield client
+    client.close()
 
 
 def take(
@@ -45,7 +47,10 @@ def take(
     settings = Settings(s3_endpoint=endpoint, s3_access_key="test", s3_secret_key="test")
     store = S3(settings, read_timeout_s=limits.read_timeout_s, attempts=1)
     buckets = Buckets(places, lambda: store.client)
-    return fetch(url, folder, limits, reach=Reach(), check=check, buckets=buckets)
+    try:
+        return fetch(url, folder, limits, reach=Reach(), check=check, buckets=buckets)
+    finally:
+        store.client.close()
 
 
 def failure(*arguments: Any, **named: Any) -> ReelmapError:
