@@ -27,13 +27,16 @@ SEED ?=
 NO_SECRETS := ^(password|secret|cookie_secret)$$
 # make audit
 ADVISORIES ?=
+# make lock
+UPGRADE ?=
+EXTRAS := keyframes embedding clustering api dispatcher local dev
 
 # Recipes read these from the environment, so that the shell does not interpret the & and ? of a URL.
 export VIDEOS MODELS N_CLUSTERS SEED
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo up test faults soak fuzz audit lint fmt
+.PHONY: help env demo up test faults soak fuzz audit lint secrets lock fmt
 
 help: ## Show this list
 	@echo "Reelmap: what is in my videos?"
@@ -70,6 +73,28 @@ lint: env ## Check style, types, which module may import which, and that no secr
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@git ls-files -z | grep -zv '^requirements/' | xargs -0 $(BIN)/detect-secrets-hook --exclude-secrets '$(NO_SECRETS)'
+
+# Readable by the containers, whose users are others than yours; the folder keeps the other people of this machine out.
+secrets: ## Write the passwords that docker-compose.yml takes into the folder secrets, where they are not there yet
+	@mkdir -p -m 700 secrets
+	@for name in database_password redis_password cookie_secret flower_password; do \
+	   test -s secrets/$$name || { umask 222; head -c 32 /dev/urandom | od -An -v -tx1 | tr -d ' \n' > secrets/$$name; }; done
+
+# The locks of the images choose among what the first one holds, so that an image has the versions that were tested.
+LOCK := $(BIN)/uv pip compile --universal --generate-hashes --no-header --no-annotate --no-emit-index-url --quiet
+OF_LOCK := --constraint requirements/lock.txt
+IMAGES := requirements/images
+
+lock: env ## Write the lock files anew after a change of pyproject.toml (UPGRADE=--upgrade: newest versions)
+	@$(BIN)/python -m pip install --quiet uv
+	@$(LOCK) $(UPGRADE) pyproject.toml $(EXTRAS:%=--extra %) --output-file requirements/lock.txt
+	@$(LOCK) $(UPGRADE) $(OF_LOCK) --group torch --output-file requirements/torch.txt
+	@$(LOCK) $(OF_LOCK) pyproject.toml --extra api --extra commands --output-file $(IMAGES)/api.txt
+	@$(LOCK) $(OF_LOCK) pyproject.toml --extra dispatcher --extra commands --output-file $(IMAGES)/dispatcher.txt
+	@for service in keyframes embedding clustering; do \
+	   $(LOCK) $(OF_LOCK) pyproject.toml --extra $$service --output-file $(IMAGES)/$$service.txt || exit 1; done
+	@$(LOCK) $(UPGRADE) --group build --output-file $(IMAGES)/build.txt
+	@$(LOCK) $(UPGRADE) $(OF_LOCK) --group flower --output-file $(IMAGES)/flower.txt
 
 fmt: env ## Format the code and mend what can be mended
 	@$(BIN)/ruff format .
