@@ -34,7 +34,8 @@ FROM builder AS source
 COPY pyproject.toml README.md /src/
 COPY services /src/services
 COPY shared /src/shared
-RUN pip install --quiet --no-deps --no-build-isolation --no-index --target /app /src
+RUN pip install --quiet --no-deps --no-build-isolation --no-index --target /app /src \
+    && sed -i '1s|.*|#!/opt/venv/bin/python|' /app/bin/reelmap
 
 FROM builder AS api-packages
 COPY requirements/images/api.txt /build/
