@@ -120,7 +120,7 @@ LABEL org.opencontainers.image.title="reelmap" \
 
 FROM runtime AS worker
 ENV REELMAP_ALIVE_FILE=/tmp/alive
-HEALTHCHECK --interval=15s --timeout=5s --start-period=60s --retries=3 \
+HEALTHCHECK --interval=30s --timeout=5s --start-period=60s --start-interval=2s --retries=3 \
     CMD ["python", "-m", "shared.liveness", "/tmp/alive", "--max-age-s", "60"]
 
 FROM runtime AS api
@@ -128,7 +128,7 @@ COPY --from=api-packages /opt/venv /opt/venv
 COPY --from=source /app /app
 ENV REELMAP_API_HOST=0.0.0.0 REELMAP_API_PORT=8000
 EXPOSE 8000
-HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
+HEALTHCHECK --interval=30s --timeout=5s --start-period=60s --start-interval=2s --retries=3 \
     CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8000/readyz', timeout=4)"]
 CMD ["python", "-m", "services.api.server"]
 
