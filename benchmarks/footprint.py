@@ -90,7 +90,7 @@ def main() -> None:
         weights = Path(folder)
         for path in (data / "weights").iterdir():
             weights.joinpath(path.name).symlink_to(path)
-        _random_vit_mae(weights / "large")
+        _random_vit(weights / "large")
         OWN_MODELS["large"] = {"library": "transformers", "weights": "large", "pooling": "mean"}
         with running_reelmap(weights) as client:
             footprint = Footprint(os.getpid())
@@ -111,8 +111,8 @@ def main() -> None:
         print(f"| {service} | {idle[service]:.0f} | {footprint.most_mb[service]:.0f} | {after[service]:.0f} |")
 
 
-def _random_vit_mae(folder: Path) -> None:
-    """A network of the size of `vit_mae_base`, which has 112 million numbers."""
+def _random_vit(folder: Path) -> None:
+    """A vision transformer of the base size, 86 million random numbers."""
     from transformers import ViTConfig, ViTImageProcessor, ViTModel
 
     ViTModel(ViTConfig(), add_pooling_layer=False).save_pretrained(folder)

@@ -1,4 +1,4 @@
-"""KEDA's questions, word for word as they are rendered, asked as the role that KEDA logs in as, come to the right pods."""
+"""KEDA's questions, as they are rendered, asked as the role that KEDA logs in as, come to the right number of pods."""
 
 from __future__ import annotations
 
