@@ -240,7 +240,7 @@ _READERS: dict[str, tuple[Callable[[str], Any], str]] = {
     "int": (int, "a whole number"),
     "float": (float, "a number"),
     "bool": (_truth, "yes or no"),
-    "Path | None": (lambda text: Path(text).expanduser().absolute(), "a path"),
+    "Path | None": (lambda text: Path(text).expanduser().absolute() if text else None, "a path"),
     "Mapping[str, Any]": (_json_object, "a JSON object"),
 }
 

@@ -11,7 +11,6 @@ import fcntl
 import logging
 import os
 import shutil
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -29,24 +28,38 @@ logger = logging.getLogger(__name__)
 LOCK = ".fetching"
 
 
-def fetch_weights(models: Sequence[Model], weights_dir: Path) -> None:
+def fetch_weights(models: Sequence[Model], weights_dir: Path, *, hub: bool) -> None:
     """Bring the weights of every model that needs some into the folder, where they are not there yet.
 
-    Raises `Refusal` with a sentence for each model that could not be had, after the others are there.
+    hub: whether anything may be fetched. Raises `Refusal` with a sentence for each model that could not be had, after
+    the others are there.
     """
+    missing = [model for model in models if not _is_there(model, weights_dir)]
+    if not missing:  # also in a folder that may only be read
+        logger.info("nothing to fetch: %s are there", _names(models), extra={"event": "weights_there"})
+        return
+    if not hub:
+        raise Refusal(f"The weights of {_names(missing)} are missing, and REELMAP_HUB switches downloads off.")
     problems = []
     with _alone(weights_dir):
-        for model in models:
-            names, source = _names_and_source(model)
-            if not names or any((weights_dir / name).exists() for name in names):
-                logger.info("%s: nothing to fetch", model.name, extra={"event": "weights_there"})
+        for model in missing:
+            if _is_there(model, weights_dir):  # another one has fetched them meanwhile
                 continue
             try:
-                _fetch(model.name, names, source, weights_dir)
+                _fetch(model, weights_dir)
             except OSError as error:
                 problems.append(f"The weights of {model.name} could not be fetched: {error}")
     if problems:
         raise Refusal(" ".join(problems))
+
+
+def _is_there(model: Model, weights_dir: Path) -> bool:
+    names, _ = _names_and_source(model)
+    return not names or any((weights_dir / name).exists() for name in names)
+
+
+def _names(models: Sequence[Model]) -> str:
+    return ", ".join(model.name for model in models)
 
 
 def _names_and_source(model: Model) -> tuple[tuple[str, ...], Hub | None]:
@@ -59,12 +72,13 @@ def _names_and_source(model: Model) -> tuple[tuple[str, ...], Hub | None]:
     return model.weights, hub_of(model.hub)
 
 
-def _fetch(model: str, names: Sequence[str], source: Hub | None, weights_dir: Path) -> None:
+def _fetch(model: Model, weights_dir: Path) -> None:
+    names, source = _names_and_source(model)
     if source is None:
         raise OSError(f"no hub is known for them; put {' or '.join(names)} into {weights_dir} yourself")
     # Fetched beside the place where they belong, and put there when they are whole.
     with tempfile.TemporaryDirectory(prefix=".fetch-", dir=weights_dir) as folder:
-        logger.info("fetching the weights of %s", model, extra={"event": "weights_fetching"})
+        logger.info("fetching the weights of %s", model.name, extra={"event": "weights_fetching"})
         found = source.download(Path(folder, "cache"))
         whole = Path(folder, "whole")
         if found.is_dir():
@@ -74,7 +88,7 @@ def _fetch(model: str, names: Sequence[str], source: Hub | None, weights_dir: Pa
         target = weights_dir / names[0]
         target.parent.mkdir(parents=True, exist_ok=True)
         os.replace(whole, target)
-        logger.info("the weights of %s are in %s", model, target, extra={"event": "weights_fetched"})
+        logger.info("the weights of %s are in %s", model.name, target, extra={"event": "weights_fetched"})
 
 
 @contextmanager
@@ -116,9 +130,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     settings.require("weights_dir")
     assert settings.weights_dir is not None
     models = chosen(asked.models, settings)
-    if not settings.hub:
-        sys.exit("Downloads are switched off (REELMAP_HUB=no).")
-    fetch_weights(models, settings.weights_dir)
+    fetch_weights(models, settings.weights_dir, hub=settings.hub)
 
 
 if __name__ == "__main__":

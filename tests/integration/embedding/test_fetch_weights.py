@@ -100,11 +100,24 @@ def test_what_cannot_be_had_is_said_by_name_and_leaves_nothing(tmp_path):
     assert [path.name for path in folder.iterdir()] == [".fetching"]
 
 
+def test_what_is_there_is_enough_in_a_folder_that_cannot_be_written(tmp_path):
+    (tmp_path / "someone" / "net").mkdir(parents=True)
+    asked = fetch(tmp_path, "http://127.0.0.1:9", "net", "hog_color")
+    _, said = asked.communicate(timeout=60)
+    assert asked.returncode == 0, said
+    assert "nothing to fetch: net, hog_color are there" in said
+    assert [path.name for path in tmp_path.iterdir()] == ["someone"], "not even a lock"
+
+
 @pytest.mark.parametrize(
     ("models", "more", "sentence"),
     [
         (("nett",), {}, "There is no model nett; there are "),
-        ((), {"REELMAP_HUB": "no"}, "Downloads are switched off (REELMAP_HUB=no)."),
+        (
+            ("net",),
+            {"REELMAP_HUB": "no"},
+            "The weights of net are missing, and REELMAP_HUB switches downloads off.",
+        ),
         ((), {"REELMAP_WEIGHTS_DIR": "/proc/none"}, "The weights folder /proc/none cannot be written to: "),
     ],
 )

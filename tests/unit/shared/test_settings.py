@@ -45,6 +45,10 @@ def test_an_error_names_variable_value_and_what_is_expected(variable, value, exp
         load_settings({variable: value})
 
 
+def test_an_empty_path_is_none_and_not_where_the_process_stands():
+    assert load_settings({"REELMAP_BLOBS_FOLDER": ""}).blobs_folder is None
+
+
 def test_ports_are_read_as_numbers():
     assert Settings().fetch_port_numbers == {80, 443}
     assert Settings(fetch_ports=" 8080, 80 ").fetch_port_numbers == {80, 8080}
