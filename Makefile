@@ -23,8 +23,8 @@ FAULTS ?=
 TIMING ?= short
 MINUTES ?= 20
 SEED ?=
-# make lint: what stands where a secret would, in examples and tests
-NO_SECRETS := ^(password|secret|cookie_secret)$$
+# make lint: what stands where a secret would, in examples, tests and names of Secrets
+NO_SECRETS := ^(password|secret|cookie_secret|reelmap|reelmap-tls)$$
 # make audit
 ADVISORIES ?=
 # make secrets

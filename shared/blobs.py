@@ -6,16 +6,14 @@ sees half a blob, and an orphan is harmless.
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
-from shared import failpoints
-from shared.errors import ErrorKind, TransientError
+from shared.settings import SettingError, Settings
+
+_ALLOWED = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.")
 
 
 class BlobMissing(LookupError):
@@ -23,91 +21,74 @@ class BlobMissing(LookupError):
 
 
 class BlobStore(Protocol):
-    """Named bytes. A name is made of `/`-separated parts of letters, digits, `-`, `_` and `.`."""
+    """Named bytes. A name is made of `/`-separated parts of letters, digits, `-`, `_` and `.`.
+
+    Every call raises `TransientError` when the store cannot be reached or does not do what it is asked, and ValueError
+    for what is no blob name.
+    """
 
     def put(self, name: str, source: Path) -> None:
-        """Store the file's bytes under a new name. Raises `TransientError` when the store cannot take them."""
+        """Store the file's bytes under a new name."""
+
+    def put_all(self, sources: Mapping[str, Path]) -> None:
+        """Store several small files, each under its new name. When it raises, some may have been stored."""
 
     def read(self, name: str) -> bytes:
         """All bytes of a small blob. Raises `BlobMissing`."""
 
-    @contextmanager
-    def open_file(self, name: str) -> Iterator[Path]:
-        """A local file with the blob's bytes, for the length of a `with`. Raises `BlobMissing`."""
+    def read_all(self, names: Iterable[str]) -> Iterator[bytes]:
+        """The bytes of small blobs, in the order of their names; a few are fetched ahead. Raises `BlobMissing`."""
 
-    def delete(self, name: str) -> None:
-        """Remove the blob; no error when it is not there."""
+    def open_file(self, name: str, folder: Path) -> AbstractContextManager[Path]:
+        """A local file with the blob's bytes, for the length of a `with`. Raises `BlobMissing`.
+
+        folder: where a store that has no files of its own puts it.
+        """
+
+    def delete(self, names: Iterable[str]) -> None:
+        """Remove the blobs; no error for those that are not there. When it raises, the others are removed."""
 
     def names(self, prefix: str) -> Iterator[tuple[str, float]]:
         """(name, seconds since the epoch when it was written) of every blob whose name starts with `prefix`."""
 
+    def link(self, name: str, expires_s: int) -> str | None:
+        """An address at which a browser reads the blob for so long; None when this store has none to give."""
 
-class FolderBlobs:
-    """Blobs as files below a folder that every process sees."""
+    @property
+    def link_origin(self) -> str | None:
+        """Scheme, host and port of every link; None when this store gives none."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
 
-    def path(self, name: str) -> Path:
-        """Where the blob of that name lies, or would. Raises ValueError for what is no blob name."""
-        parts = name.split("/")
-        allowed = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.")
-        if not all(part.strip(".") and set(part) <= allowed for part in parts):
-            raise ValueError(f"{name!r} is not a blob name")
-        return self.folder.joinpath(*parts)
+def open_blobs(settings: Settings, *, patience_s: float | None = None) -> BlobStore:
+    """The store that the settings name. Nothing is connected yet.
 
-    def put(self, name: str, source: Path) -> None:
-        path = self.path(name)
-        try:
-            failpoints.reach("blobs.put", name)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with source.open("rb") as reader, tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as writer:
-                try:
-                    shutil.copyfileobj(reader, writer)
-                    writer.flush()
-                    # What a committed row names must survive a power cut.
-                    os.fsync(writer.fileno())
-                    os.replace(writer.name, path)
-                except BaseException:
-                    Path(writer.name).unlink(missing_ok=True)
-                    raise
-        except OSError as error:
-            raise TransientError(
-                ErrorKind.STORE_UNAVAILABLE, f"the picture store could not take {name}: {error.strerror or error}"
-            ) from error
+    patience_s: how long to wait for a store that says nothing; when left out, as long as background work can. Raises
+    `SettingError` unless the settings name either a folder or a bucket.
+    """
+    place = settings.blobs_place
+    if bool(settings.blobs_folder) == bool(place):
+        both = "are both set" if place else "are both unset"
+        raise SettingError(
+            f"REELMAP_BLOBS_FOLDER and REELMAP_BLOBS_BUCKET {both}; set one of them: pictures live in a folder or in "
+            "a bucket"
+        )
+    if place is None:
+        from shared.folder_blobs import FolderBlobs
 
-    def read(self, name: str) -> bytes:
-        try:
-            return self.path(name).read_bytes()
-        except FileNotFoundError:
-            raise BlobMissing(name) from None
+        assert settings.blobs_folder
+        return FolderBlobs(settings.blobs_folder)
+    # Only here, because boto3 takes a while to import and most of its memory stays.
+    from shared.s3 import S3
+    from shared.s3_blobs import S3Blobs
 
-    @contextmanager
-    def open_file(self, name: str) -> Iterator[Path]:
-        path = self.path(name)
-        if not path.is_file():
-            raise BlobMissing(name)
-        yield path
+    if patience_s is None:
+        return S3Blobs(S3(settings), place)
+    return S3Blobs(S3(settings, read_timeout_s=patience_s, attempts=2), place)
 
-    def delete(self, name: str) -> None:
-        path = self.path(name)
-        path.unlink(missing_ok=True)
-        # Leave no empty folder behind, but keep the top ones: another process may be about to write into them.
-        for parent in path.parents[:-1]:
-            if self.folder in (parent, parent.parent):
-                break
-            try:
-                parent.rmdir()
-            except OSError:
-                break
 
-    def names(self, prefix: str) -> Iterator[tuple[str, float]]:
-        for folder, _, files in os.walk(self.folder):
-            for file in files:
-                path = Path(folder, file)
-                name = path.relative_to(self.folder).as_posix()
-                if name.startswith(prefix):
-                    try:
-                        yield name, path.stat().st_mtime
-                    except FileNotFoundError:
-                        continue
+def parts_of(name: str) -> list[str]:
+    """The parts of a blob's name, none of which leads anywhere else. Raises ValueError for what is no blob name."""
+    parts = name.split("/")
+    if not all(part.strip(".") and set(part) <= _ALLOWED for part in parts):
+        raise ValueError(f"{name!r} is not a blob name")
+    return parts

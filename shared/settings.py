@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
 PREFIX = "REELMAP_"
@@ -30,6 +31,13 @@ class SettingError(ValueError):
     """A setting cannot be used; the message names the variable, the value and what is expected."""
 
 
+class Place(NamedTuple):
+    """Where in an object store. prefix: what all names there start with: "", or something that ends in a slash."""
+
+    bucket: str
+    prefix: str
+
+
 def _secret() -> Any:
     """A text that nobody may see, which may be given by the name of a file."""
     return field(default="", repr=False, metadata={"secret": True})
@@ -44,12 +52,21 @@ class Settings:
     database_password: str = _secret()  # put into the URL when settings are loaded
     redis_url: str = _secret()  # redis://...
     redis_password: str = _secret()  # put into the URL when settings are loaded
-    blobs_folder: Path | None = None  # where pictures and uploads live
+    # Where pictures and uploads live, see docs/storage.md: in a folder, or in "bucket" or "bucket/prefix"
+    blobs_folder: Path | None = None
+    blobs_bucket: str = ""
     work_folder: Path | None = None  # downloads on their way through; the system's temporary folder when unset
     weights_dir: Path | None = None  # folder of model weights
     hub: bool = True  # whether weights may come from the public hubs
     sees_weights: bool = True  # whether the API sees the workers' weights, and refuses models without
     own_models: Mapping[str, Any] = None  # type: ignore[assignment]  # JSON object, see docs/models.md
+
+    # Object storage
+    s3_endpoint: str = ""  # http(s)://host:port of what speaks S3; AWS when unset
+    s3_public_endpoint: str = ""  # the same store as browsers reach it; s3_endpoint when unset
+    s3_region: str = ""
+    s3_access_key: str = _secret()  # both keys unset: those that boto3 finds, such as the role of a pod
+    s3_secret_key: str = _secret()
 
     # State
     lease_s: float = 60
@@ -115,6 +132,11 @@ class Settings:
             "embedding": self.embedding_deadline_s,
             "clustering": self.clustering_deadline_s,
         }
+
+    @property
+    def blobs_place(self) -> Place | None:
+        """Where in an object store pictures and uploads live; None for a folder."""
+        return _place(self.blobs_bucket) if self.blobs_bucket else None
 
     @property
     def fetch_port_numbers(self) -> frozenset[int] | None:
@@ -192,6 +214,19 @@ def _port(text: str) -> int:
     return port
 
 
+#: What AWS allows; others allow no more that matters.
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+_PREFIX_PART = re.compile(r"(?!\.+$)[A-Za-z0-9._-]+")
+
+
+def _place(text: str) -> Place:
+    bucket, _, prefix = text.strip().partition("/")
+    parts = prefix.removesuffix("/").split("/") if prefix else []
+    if not _BUCKET.fullmatch(bucket) or not all(_PREFIX_PART.fullmatch(part) for part in parts):
+        raise ValueError(text)
+    return Place(bucket, "".join(f"{part}/" for part in parts))
+
+
 def _json_object(text: str) -> Mapping[str, Any]:
     value = json.loads(text)
     if not isinstance(value, dict):
@@ -249,6 +284,7 @@ def _checked(settings: Settings) -> Settings:
         raise SettingError(
             f"{PREFIX}FETCH_PORTS is {settings.fetch_ports!r}; expected ports with commas between them, or any"
         ) from None
+    _check_object_storage(settings)
     if settings.heartbeat_s * 2 >= settings.lease_s:
         raise SettingError(
             f"{PREFIX}HEARTBEAT_S is {settings.heartbeat_s:g}; it must be below half of "
@@ -268,3 +304,24 @@ def _checked(settings: Settings) -> Settings:
         redis_url=_with_password(settings.redis_url, settings.redis_password, "REDIS"),
         redis_password="",
     )
+
+
+def _check_object_storage(settings: Settings) -> None:
+    try:
+        _ = settings.blobs_place
+    except ValueError:
+        raise SettingError(
+            f"{PREFIX}BLOBS_BUCKET is {settings.blobs_bucket!r}; expected the name of a bucket, or bucket/prefix"
+        ) from None
+    for name in ("s3_endpoint", "s3_public_endpoint"):
+        endpoint = getattr(settings, name)
+        parts = urlsplit(endpoint)
+        if endpoint and (parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/")):
+            raise SettingError(
+                f"{PREFIX}{name.upper()} is {endpoint!r}; expected http(s)://host or http(s)://host:port"
+            )
+    if bool(settings.s3_access_key) != bool(settings.s3_secret_key):
+        raise SettingError(
+            f"one of {PREFIX}S3_ACCESS_KEY and {PREFIX}S3_SECRET_KEY is set; set both, or neither to use the role "
+            "that the machine or pod has"
+        )

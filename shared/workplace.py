@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shared import failpoints
-from shared.blobs import BlobStore, FolderBlobs
+from shared.blobs import BlobStore, open_blobs
 from shared.db import Database
 from shared.pipeline import Queue
 from shared.runner import Runner
@@ -27,8 +27,8 @@ class Workplace:
 
 def open_workplace(settings: Settings, queue: Queue, stopping: Callable[[], bool]) -> Workplace:
     """The workplace of a worker that reads `queue`. Raises `SettingError` for what it cannot do without."""
-    settings.require("database_url", "redis_url", "blobs_folder")
-    assert settings.blobs_folder is not None
+    settings.require("database_url", "redis_url")
+    blobs = open_blobs(settings)
     failpoints.arm(settings.failpoints_folder)
     folder = settings.work_folder or Path(tempfile.gettempdir(), "reelmap")
     folder = folder / queue.value
@@ -43,4 +43,4 @@ def open_workplace(settings: Settings, queue: Queue, stopping: Callable[[], bool
         stop_grace_s=settings.stop_grace_s,
         stopping=stopping,
     )
-    return Workplace(database, FolderBlobs(settings.blobs_folder), runner)
+    return Workplace(database, blobs, runner)

@@ -120,3 +120,14 @@ def redis_url(redis_server) -> str:
     with redis.Redis.from_url(redis_server.url) as client:
         client.flushall()
     return redis_server.url
+
+
+@pytest.fixture(scope="session")
+def object_store(guard, tmp_path_factory):
+    """A running ObjectStore."""
+    from tests.object_store import ObjectStore
+
+    store = ObjectStore(guard, tmp_path_factory.mktemp("s3") / "s3.log")
+    store.start()
+    yield store
+    store.stop()

@@ -16,7 +16,7 @@ from services.api.context import Service
 from services.api.key_checks import KeyChecks
 from services.api.rates import Rates
 from shared import catalog, failpoints
-from shared.blobs import FolderBlobs
+from shared.blobs import open_blobs
 from shared.db import Database
 from shared.settings import MEBIBYTE, Settings
 
@@ -29,6 +29,8 @@ POOL_SIZE, MAX_OVERFLOW = 4, 16
 #: How long a request waits for a database that does not answer, in each step: a free connection, a new one, an answer
 #: of the network. A browser gets its page that says so within seconds.
 DATABASE_PATIENCE_S = 3
+#: The same for a blob store that says nothing, twice at most.
+STORE_PATIENCE_S = 5
 
 
 class _Id(UUIDConverter):
@@ -57,9 +59,9 @@ class Api(APIFlask):
 
 
 def create_app(settings: Settings) -> APIFlask:
-    """The application on this database and this blob folder. Opens no connection yet."""
-    settings.require("database_url", "blobs_folder")
-    assert settings.blobs_folder
+    """The application on this database and this blob store. Opens no connection yet."""
+    settings.require("database_url")
+    blobs = open_blobs(settings, patience_s=STORE_PATIENCE_S)
     failpoints.arm(settings.failpoints_folder)
     access.check_settings(settings)
     catalog.models(settings.own_models)  # a wrong one is told at the start, not in every request
@@ -82,7 +84,7 @@ def create_app(settings: Settings) -> APIFlask:
         patience_s=DATABASE_PATIENCE_S,
     )
     rates = Rates(settings.requests_per_minute, settings.wrong_keys_per_minute)
-    context.attach(app, Service(settings, database, FolderBlobs(settings.blobs_folder), KeyChecks(database), rates))
+    context.attach(app, Service(settings, database, blobs, KeyChecks(database), rates))
     problems.register(app)
     openapi.register(app)
     app.before_request(_start)

@@ -11,6 +11,7 @@ from gunicorn.glogging import Logger  # type: ignore[import-untyped]
 
 from services.api.access import check_settings
 from services.api.app import create_app
+from shared.blobs import open_blobs
 from shared.logs import configure_logging
 from shared.settings import Settings, load_settings
 from shared.start import explained
@@ -70,7 +71,8 @@ def main() -> None:
     """Serve until the process is asked to stop."""
     settings = load_settings()
     configure_logging("api", settings.log_level)
-    settings.require("database_url", "blobs_folder")
+    settings.require("database_url")
+    open_blobs(settings)
     check_settings(settings)
     if settings.work_folder:
         sweep(settings.work_folder)  # uploads that were on their way when a process was killed

@@ -58,9 +58,9 @@ def remove_orphans(database: Database, blobs: BlobStore, *, older_than_s: float 
     for prefix, statement in _REFERRED.items():
         old = (name for name, written_at in blobs.names(prefix) if written_at < time.time() - older_than_s)
         for names in _batches(old, 500):
-            for name in _unreferred(database, statement, names):
-                blobs.delete(name)
-                removed += 1
+            unreferred = _unreferred(database, statement, names)
+            blobs.delete(unreferred)
+            removed += len(unreferred)
     if removed:
         logger.info("removed %d blobs that nothing refers to", removed, extra={"event": "orphans_removed"})
     return removed

@@ -17,10 +17,10 @@ from sqlalchemy.exc import DBAPIError
 from services.dispatcher import housekeeping
 from services.dispatcher.dispatch import Dispatcher
 from shared import failpoints
-from shared.blobs import FolderBlobs
+from shared.blobs import BlobStore, open_blobs
 from shared.celery_app import make_celery, send
 from shared.db import Database, is_passing
-from shared.errors import one_line
+from shared.errors import TransientError, one_line
 from shared.liveness import AliveFile
 from shared.logs import configure_logging
 from shared.settings import Settings, load_settings
@@ -76,8 +76,8 @@ class Wake:
 
 def run(settings: Settings, stopping: Callable[[], bool]) -> None:
     """Dispatch until `stopping()`; servers that are away are waited for."""
-    settings.require("database_url", "redis_url", "blobs_folder")
-    assert settings.blobs_folder is not None
+    settings.require("database_url", "redis_url")
+    blobs = open_blobs(settings)
     failpoints.arm(settings.failpoints_folder)
     alive = AliveFile(settings.alive_file)
     if not wait_for_servers(settings, stopping, alive.touch, application_name="reelmap-dispatcher"):
@@ -92,9 +92,7 @@ def run(settings: Settings, stopping: Callable[[], bool]) -> None:
         fetches_per_host=settings.fetches_per_host,
         resend_after_s=settings.resend_after_s,
     )
-    cleaner = threading.Thread(
-        target=_keep_house, args=(database, FolderBlobs(settings.blobs_folder), stopping), daemon=True
-    )
+    cleaner = threading.Thread(target=_keep_house, args=(database, blobs, stopping), daemon=True)
     cleaner.start()
     wait_s = SHORTEST_WAIT_S
     while not stopping():
@@ -134,13 +132,13 @@ def _lead(settings: Settings, dispatcher: Dispatcher, stopping: Callable[[], boo
         wake.close()
 
 
-def _keep_house(database: Database, blobs: FolderBlobs, stopping: Callable[[], bool]) -> None:
+def _keep_house(database: Database, blobs: BlobStore, stopping: Callable[[], bool]) -> None:
     """Clean up now and every hour, beside the turns: walking over a million blobs takes a while."""
     while not stopping():
         try:
             housekeeping.forget_old_rows(database)
             housekeeping.remove_orphans(database, blobs)
-        except (DBAPIError, OSError) as error:
+        except (DBAPIError, TransientError, OSError) as error:
             logger.warning("could not clean up: %s", one_line(error), extra={"event": "not_clean"})
         _wait(HOUSEKEEPING_EVERY_S, stopping, AliveFile(None))
 

@@ -88,9 +88,9 @@ def make_stage(
 
 
 def _pictures(blobs: BlobStore, names: Iterator[str], work: Work) -> Iterator[Rgb]:
-    for name in names:
-        work.check()
-        try:
-            yield read_picture(blobs.read(name))
-        except BlobMissing:
-            raise PermanentError(ErrorKind.BAD_PICTURE, f"the picture {name} is gone from the store") from None
+    try:
+        for content in blobs.read_all(names):
+            work.check()
+            yield read_picture(content)
+    except BlobMissing as missing:
+        raise PermanentError(ErrorKind.BAD_PICTURE, f"the picture {missing} is gone from the store") from None

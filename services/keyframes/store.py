@@ -94,9 +94,11 @@ def find_extraction(connection: Connection, project_id: str, sha256: str, recipe
 
 def put_pictures(blobs: BlobStore, extraction_id: str, extraction: Extraction) -> None:
     """Store the pictures of an extraction, before its rows are written."""
+    sources = {}
     for key_frame in extraction.key_frames:
-        blobs.put(_blob(extraction_id, key_frame.frame_index), key_frame.file)
-        blobs.put(_small_blob(extraction_id, key_frame.frame_index), key_frame.small_file)
+        sources[_blob(extraction_id, key_frame.frame_index)] = key_frame.file
+        sources[_small_blob(extraction_id, key_frame.frame_index)] = key_frame.small_file
+    blobs.put_all(sources)
 
 
 def _blob(extraction_id: str, frame_index: int) -> str:

@@ -58,7 +58,7 @@ def make_stage(
         blob, sha256, file_name = source.upload
         with ExitStack() as stack:
             try:
-                path = stack.enter_context(blobs.open_file(blob))
+                path = stack.enter_context(blobs.open_file(blob, work.folder))
             except BlobMissing:
                 raise PermanentError(
                     ErrorKind.UPLOAD_MISSING, f"the bytes of {source.url} ({file_name}) are gone; upload it again"

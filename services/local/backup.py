@@ -33,9 +33,9 @@ from services.local.archive import CHUNK_BYTES, ArchiveWriter, damaged, new_arch
 from services.local.guard import Guard
 from services.local.installation import BLOBS, POSTGRES, open_installation
 from services.local.postgres import MAJOR_VERSION, EmbeddedPostgres, program
-from shared.blobs import FolderBlobs
 from shared.db import Database
 from shared.errors import ErrorKind, PermanentError
+from shared.folder_blobs import FolderBlobs
 from shared.schema import known_revisions, schema_revision
 
 Progress = Callable[[int], None]

@@ -17,7 +17,8 @@ class Link:
 
     pass: bytes go through after `delay_s`. cut: connections are closed and new ones closed at once. silent: connections
     stay open and nothing goes through, and those that were open then stay silent for ever, as after a lost route.
-    mute: questions go through, answers do not.
+    mute: questions go through, answers do not. break: connections are closed in the middle, after `limit_bytes` in all.
+    answer: every connection gets the bytes of `answer` to whatever it asks, and is closed.
 
     gives_up_s: when silent and mute connections end after all, where it is the system that ends them (TCP's keep-alive
         and user timeout, which our sockets of one machine do not have); None: the process must notice by itself.
@@ -28,6 +29,8 @@ class Link:
         self.gives_up_s = gives_up_s
         self.mode = "pass"
         self.delay_s = 0.0
+        self.limit_bytes = 0
+        self.answer = b""
         self.listens_at: Address = 0
         self._open: set[_Connection] = set()
 
@@ -35,6 +38,9 @@ class Link:
         """Carry one connection until either side ends it."""
         if self.mode == "cut":
             writer.close()
+            return
+        if self.mode == "answer":
+            await _answer(reader, writer, self.answer)
             return
         connection = _Connection(self, reader, writer)
         self._open.add(connection)
@@ -51,10 +57,25 @@ class Link:
             connection.obey(mode)
 
 
+async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, answer: bytes) -> None:
+    try:
+        await reader.read(65536)
+        writer.write(answer)
+        writer.write_eof()
+        # Closed with something unread, a connection is reset, and the answer with it.
+        while await reader.read(65536):
+            pass
+    except OSError:
+        pass
+    finally:
+        writer.close()
+
+
 class _Connection:
     def __init__(self, link: Link, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.link = link
         self._asks = self._answers = True
+        self._carried_bytes = 0
         self._client = (reader, writer)
         self._writers = [writer]
         self._closed = asyncio.Event()
@@ -77,7 +98,7 @@ class _Connection:
 
     def obey(self, mode: str) -> None:
         """Do as a link of this mode does; what has become silent stays so."""
-        if mode == "cut":
+        if mode in ("cut", "answer"):
             self.close()
         if mode in ("silent", "mute"):
             self._answers = False
@@ -92,6 +113,10 @@ class _Connection:
             while data := await reader.read(65536):
                 if not passes():
                     continue
+                self._carried_bytes += len(data)
+                if self.link.mode == "break" and self._carried_bytes > self.link.limit_bytes:
+                    writer.write(data[: len(data) // 2])
+                    break
                 if self.link.delay_s:
                     await asyncio.sleep(self.link.delay_s)
                 writer.write(data)
@@ -139,8 +164,9 @@ class Network:
         link.listens_at = self._run(self._listen(link, socket))
         return link
 
-    def switch(self, link: Link, mode: str, delay_s: float = 0.0) -> None:
+    def switch(self, link: Link, mode: str, delay_s: float = 0.0, *, limit_bytes: int = 0, answer: bytes = b"") -> None:
         """Let the link pass, cut or swallow from now on."""
+        link.limit_bytes, link.answer = limit_bytes, answer
         self._loop.call_soon_threadsafe(link.switch, mode, delay_s)
 
     async def _listen(self, link: Link, socket: Path | None) -> Address:

@@ -32,8 +32,8 @@ from services.local.guard import Guard
 from services.local.postgres import EmbeddedPostgres
 from services.local.up import free_port, wait_until_ready
 from shared import keys
-from shared.blobs import FolderBlobs
 from shared.db import Database, migrate
+from shared.folder_blobs import FolderBlobs
 from shared.roles import Role
 from shared.settings import Settings
 from shared.tables import DEFAULT_PROJECT_ID

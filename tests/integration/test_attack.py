@@ -14,9 +14,9 @@ from sqlalchemy.exc import DBAPIError
 
 from services.api.commands.deletion import delete_job
 from shared import tasks
-from shared.blobs import FolderBlobs
 from shared.db import is_passing
 from shared.errors import ErrorKind, PermanentError, TransientError
+from shared.folder_blobs import FolderBlobs
 from shared.pipeline import Queue
 from shared.tables import DEFAULT_PROJECT_ID
 

@@ -11,6 +11,7 @@ from services.api.queries.jobs import require_job
 from shared import tasks
 from shared.blobs import BlobStore
 from shared.db import Database
+from shared.errors import TransientError
 
 logger = logging.getLogger(__name__)
 
@@ -27,11 +28,10 @@ def delete_job(database: Database, blobs: BlobStore, project_id: str, job_id: st
         require_job(connection, project_id, job_id)
         connection.execute(text(f"SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT_S}s'"))
         names = _delete_rows(connection, job_id)
-    for name in names:
-        try:
-            blobs.delete(name)
-        except OSError as error:
-            logger.warning("could not delete the blob %s, it is an orphan now: %s", name, error)
+    try:
+        blobs.delete(names)
+    except TransientError as error:
+        logger.warning("could not delete every blob of job %s, they are orphans now: %s", job_id, error)
 
 
 def _delete_rows(connection: Connection, job_id: str) -> list[str]:

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import text
 
 from services.dispatcher.housekeeping import forget_old_rows, remove_orphans
-from shared.blobs import FolderBlobs
+from shared.folder_blobs import FolderBlobs
 from shared.tables import DEFAULT_PROJECT_ID
 
 DAY_S = 24 * 3600

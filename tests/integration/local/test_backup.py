@@ -23,9 +23,9 @@ from services.local import backup as local
 from services.local.archive import new_archive, read_archive
 from services.local.installation import open_installation
 from services.local.supervisor import Supervisor
-from shared.blobs import FolderBlobs
 from shared.db import Database, migrate
 from shared.errors import PermanentError
+from shared.folder_blobs import FolderBlobs
 from shared.tables import metadata
 
 pytestmark = pytest.mark.integration

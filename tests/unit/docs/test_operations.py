@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[3]
 
 def documented() -> dict[str, str]:
     text = (ROOT / "docs" / "operations.md").read_text()
-    return dict(re.findall(r"^\| `(REELMAP_[A-Z_]+)` \|(?: `?([^|`]*?)`?)? \|", text, re.MULTILINE))
+    return dict(re.findall(r"^\| `(REELMAP_[A-Z0-9_]+)` \|(?: `?([^|`]*?)`?)? \|", text, re.MULTILINE))
 
 
 def test_every_setting_is_documented():
@@ -34,7 +34,7 @@ def test_the_documented_defaults_are_the_real_ones():
 
 def test_secrets_that_may_be_in_files_are_marked():
     text = (ROOT / "docs" / "operations.md").read_text()
-    marked = set(re.findall(r"^\| `(REELMAP_[A-Z_]+)` \| \| ● ", text, re.MULTILINE))
+    marked = set(re.findall(r"^\| `(REELMAP_[A-Z0-9_]+)` \| \| ● ", text, re.MULTILINE))
     assert marked == {variable_of(field) for field in fields(Settings) if is_secret(field)}
 
 

@@ -162,3 +162,36 @@ def test_no_secret_is_shown():
 
 def test_settings_of_ours_are_not_handed_on():
     assert without_settings({"REELMAP_KEY_FILE": "/k", "PATH": "/bin"}) == {"PATH": "/bin"}
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("pictures", ("pictures", "")),
+        ("pictures/", ("pictures", "")),
+        ("pictures/reelmap/one", ("pictures", "reelmap/one/")),
+        ("pictures/reelmap/", ("pictures", "reelmap/")),
+        ("", None),
+    ],
+)
+def test_a_place_is_a_bucket_and_a_prefix(text, place):
+    assert load_settings({"REELMAP_BLOBS_BUCKET": text}).blobs_place == place
+
+
+@pytest.mark.parametrize(
+    "text", ["/pictures", "Pictures", "pictures//a", "pictures/../a", "s3://pictures", "a b", "-ab"]
+)
+def test_what_is_no_place_is_refused(text):
+    with pytest.raises(SettingError, match=r"REELMAP_BLOBS_BUCKET is .*; expected the name of a bucket"):
+        load_settings({"REELMAP_BLOBS_BUCKET": text})
+
+
+@pytest.mark.parametrize("endpoint", ["minio:9000", "ftp://minio", "http://", "http://minio/bucket"])
+def test_an_endpoint_that_is_none_is_refused(endpoint):
+    with pytest.raises(SettingError, match=r"REELMAP_S3_ENDPOINT is .*; expected http"):
+        load_settings({"REELMAP_S3_ENDPOINT": endpoint})
+
+
+def test_half_a_pair_of_keys_is_refused():
+    with pytest.raises(SettingError, match="set both, or neither"):
+        load_settings({"REELMAP_S3_ACCESS_KEY": "AKIA"})

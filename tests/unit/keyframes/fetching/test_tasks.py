@@ -10,9 +10,9 @@ import pytest
 from services.keyframes.decoder import Decoder
 from services.keyframes.store import SourceWork
 from services.keyframes.tasks import make_stage
-from shared.blobs import FolderBlobs
 from shared.db import Database
 from shared.errors import ErrorKind, PermanentError
+from shared.folder_blobs import FolderBlobs
 from shared.runner import Work
 from shared.settings import Settings
 from tests.fuzz.internet import Internet

@@ -1,0 +1,177 @@
+"""Blobs as objects of a bucket, in a store that speaks S3. Imports boto3, see `s3`."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import tempfile
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, TypeVar
+from urllib.parse import urlsplit
+
+from boto3.s3.transfer import TransferConfig
+
+from shared import failpoints
+from shared.blobs import BlobMissing, parts_of
+from shared.errors import ErrorKind, TransientError
+from shared.s3 import ATTEMPTS, ERRORS, S3, is_missing, reason_of
+from shared.settings import MEBIBYTE, Place
+
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
+
+#: Requests for small blobs that one call has under way: a round trip takes far longer than the bytes.
+SMALL_AT_A_TIME = 16
+#: Small blobs that are held for a reader who has not come to them yet.
+AHEAD = 32
+
+#: Larger files go in parts, a few at a time, and are given up as a whole when a part is.
+PART_BYTES = 16 * MEBIBYTE
+_PARTS = TransferConfig(multipart_threshold=PART_BYTES, multipart_chunksize=PART_BYTES, max_concurrency=4)
+_COPIED_BYTES = MEBIBYTE
+#: What one request may delete.
+_DELETED_AT_ONCE = 1000
+
+#: What browsers fetch never changes; not for caches that others share.
+_PICTURE_HEADERS = {"ContentType": "image/jpeg", "CacheControl": "private, max-age=31536000, immutable"}
+
+
+class S3Blobs:
+    """A blob store at a place of an object store."""
+
+    def __init__(self, store: S3, place: Place) -> None:
+        self._store = store
+        self._bucket = place.bucket
+        self._prefix = place.prefix
+
+    def _key(self, name: str) -> str:
+        return self._prefix + "/".join(parts_of(name))
+
+    def put(self, name: str, source: Path) -> None:
+        key = self._key(name)
+        headers = _PICTURE_HEADERS if name.endswith(".jpg") else {}
+        try:
+            failpoints.reach("blobs.put", name)
+            with self._explained(f"take {name}"), source.open("rb") as file:
+                if source.stat().st_size < PART_BYTES:
+                    self._store.client.put_object(Bucket=self._bucket, Key=key, Body=file, **headers)
+                else:
+                    self._store.client.upload_fileobj(file, self._bucket, key, ExtraArgs=headers, Config=_PARTS)
+        except OSError as error:
+            raise self._unavailable(f"take {name}", error.strerror or str(error)) from error
+
+    def put_all(self, sources: Mapping[str, Path]) -> None:
+        # The answers are of no interest, but what they raise is.
+        deque(_overlapped(lambda item: self.put(*item), sources.items()), maxlen=0)
+
+    def read(self, name: str) -> bytes:
+        content = io.BytesIO()
+        self._receive(name, content)
+        return content.getvalue()
+
+    def read_all(self, names: Iterable[str]) -> Iterator[bytes]:
+        return _overlapped(self.read, names)
+
+    @contextmanager
+    def open_file(self, name: str, folder: Path) -> Iterator[Path]:
+        with tempfile.TemporaryDirectory(dir=folder) as own:
+            path = Path(own, "blob")
+            with path.open("wb") as file:
+                self._receive(name, file)
+            yield path
+
+    def _receive(self, name: str, writer: IO[bytes]) -> None:
+        """Write the blob's bytes; a connection that breaks in the middle is taken up where it broke."""
+        key = self._key(name)
+        version: dict[str, str] = {}
+        with self._explained(f"give {name}", name):
+            for attempt in range(1, ATTEMPTS + 1):
+                answer = self._store.client.get_object(Bucket=self._bucket, Key=key, **version)
+                chunks = answer["Body"].iter_chunks(_COPIED_BYTES)
+                try:
+                    while (chunk := next(chunks, b"")) != b"":
+                        writer.write(chunk)
+                    return
+                except ERRORS:
+                    if attempt == ATTEMPTS:
+                        raise
+                if position := writer.tell():
+                    version = {"Range": f"bytes={position}-", "IfMatch": answer["ETag"]}
+
+    def delete(self, names: Iterable[str]) -> None:
+        keys = iter([self._key(name) for name in names])
+        failed: TransientError | None = None
+        while batch := list(itertools.islice(keys, _DELETED_AT_ONCE)):
+            try:
+                self._delete(batch)
+            except TransientError as error:
+                failed = error
+        if failed is not None:
+            raise failed
+
+    def _delete(self, keys: list[str]) -> None:
+        with self._explained(f"remove {keys[0]}"):
+            answer = self._store.client.delete_objects(
+                Bucket=self._bucket, Delete={"Objects": [{"Key": key} for key in keys], "Quiet": True}
+            )
+        for refused in answer.get("Errors", ()):
+            raise self._unavailable(f"remove {refused['Key']}", refused["Code"])
+
+    def names(self, prefix: str) -> Iterator[tuple[str, float]]:
+        pages = self._store.client.get_paginator("list_objects_v2").paginate(
+            Bucket=self._bucket, Prefix=self._prefix + prefix
+        )
+        iterator = iter(pages)
+        while True:
+            with self._explained("list its objects"):
+                page = next(iterator, None)
+            if page is None:
+                return
+            for entry in page.get("Contents", ()):
+                yield entry["Key"].removeprefix(self._prefix), entry["LastModified"].timestamp()
+
+    def link(self, name: str, expires_s: int) -> str:
+        with self._explained(f"sign an address of {name}"):
+            address: str = self._store.public_client.generate_presigned_url(
+                "get_object", Params={"Bucket": self._bucket, "Key": self._key(name)}, ExpiresIn=expires_s
+            )
+        return address
+
+    @property
+    def link_origin(self) -> str:
+        parts = urlsplit(self._store.public_address(self._bucket))
+        return f"{parts.scheme}://{parts.netloc}"
+
+    @contextmanager
+    def _explained(self, what: str, name: str | None = None) -> Iterator[None]:
+        """Raise what the store's errors mean to us. name: of a blob that may be missing."""
+        try:
+            yield
+        except ERRORS as error:
+            if name is not None and is_missing(error):
+                raise BlobMissing(name) from None
+            raise self._unavailable(what, reason_of(error)) from error
+
+    def _unavailable(self, what: str, reason: str) -> TransientError:
+        return TransientError(
+            ErrorKind.STORE_UNAVAILABLE, f"the picture store, bucket {self._bucket}, could not {what}: {reason}"
+        )
+
+
+def _overlapped(function: Callable[[Item], Answer], items: Iterable[Item]) -> Iterator[Answer]:
+    """What the function answers to each item, in their order: several at a time, and not far ahead of the reader."""
+    pool = ThreadPoolExecutor(SMALL_AT_A_TIME, thread_name_prefix="blobs")
+    waiting: deque[Future[Answer]] = deque()
+    try:
+        for item in items:
+            waiting.append(pool.submit(function, item))
+            if len(waiting) == AHEAD:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
