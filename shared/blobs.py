@@ -46,7 +46,7 @@ class BlobStore(Protocol):
         """
 
     def delete(self, names: Iterable[str]) -> None:
-        """Remove the blobs; no error for those that are not there. When it raises, the others are removed."""
+        """Remove the blobs; no error for those that are not there. When it raises, some may be there still."""
 
     def names(self, prefix: str) -> Iterator[tuple[str, float]]:
         """(name, seconds since the epoch when it was written) of every blob whose name starts with `prefix`."""
@@ -86,9 +86,13 @@ def open_blobs(settings: Settings, *, patience_s: float | None = None) -> BlobSt
     return S3Blobs(S3(settings, read_timeout_s=patience_s, attempts=2), place)
 
 
+def is_name(text: str) -> bool:
+    """Whether a blob may have this name."""
+    return all(part.strip(".") and _ALLOWED.issuperset(part) for part in text.split("/"))
+
+
 def parts_of(name: str) -> list[str]:
     """The parts of a blob's name, none of which leads anywhere else. Raises ValueError for what is no blob name."""
-    parts = name.split("/")
-    if not all(part.strip(".") and set(part) <= _ALLOWED for part in parts):
+    if not is_name(name):
         raise ValueError(f"{name!r} is not a blob name")
-    return parts
+    return name.split("/")

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import IO, TypeVar
 from urllib.parse import urlsplit
@@ -16,7 +17,7 @@ from urllib.parse import urlsplit
 from boto3.s3.transfer import TransferConfig
 
 from shared import failpoints
-from shared.blobs import BlobMissing, parts_of
+from shared.blobs import BlobMissing, is_name, parts_of
 from shared.errors import ErrorKind, TransientError
 from shared.s3 import ATTEMPTS, ERRORS, S3, is_missing, reason_of
 from shared.settings import MEBIBYTE, Place
@@ -104,22 +105,16 @@ class S3Blobs:
 
     def delete(self, names: Iterable[str]) -> None:
         keys = iter([self._key(name) for name in names])
-        failed: TransientError | None = None
+        refused = []
         while batch := list(itertools.islice(keys, _DELETED_AT_ONCE)):
-            try:
-                self._delete(batch)
-            except TransientError as error:
-                failed = error
-        if failed is not None:
-            raise failed
-
-    def _delete(self, keys: list[str]) -> None:
-        with self._explained(f"remove {keys[0]}"):
-            answer = self._store.client.delete_objects(
-                Bucket=self._bucket, Delete={"Objects": [{"Key": key} for key in keys], "Quiet": True}
-            )
-        for refused in answer.get("Errors", ()):
-            raise self._unavailable(f"remove {refused['Key']}", refused["Code"])
+            with self._explained(f"remove {batch[0]}"):
+                answer = self._store.client.delete_objects(
+                    Bucket=self._bucket, Delete={"Objects": [{"Key": key} for key in batch], "Quiet": True}
+                )
+            # One that cannot be removed must not keep the others.
+            refused += answer.get("Errors", ())
+        if refused:
+            raise self._unavailable(f"remove {refused[0]['Key']}", refused[0]["Code"])
 
     def names(self, prefix: str) -> Iterator[tuple[str, float]]:
         pages = self._store.client.get_paginator("list_objects_v2").paginate(
@@ -132,7 +127,10 @@ class S3Blobs:
             if page is None:
                 return
             for entry in page.get("Contents", ()):
-                yield entry["Key"].removeprefix(self._prefix), entry["LastModified"].timestamp()
+                name = entry["Key"].removeprefix(self._prefix)
+                # Others' tools put markers such as `pictures/` into buckets.
+                if is_name(name):
+                    yield name, entry["LastModified"].timestamp()
 
     def link(self, name: str, expires_s: int) -> str:
         with self._explained(f"sign an address of {name}"):
@@ -141,7 +139,7 @@ class S3Blobs:
             )
         return address
 
-    @property
+    @cached_property
     def link_origin(self) -> str:
         parts = urlsplit(self._store.public_address(self._bucket))
         return f"{parts.scheme}://{parts.netloc}"

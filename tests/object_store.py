@@ -18,7 +18,8 @@ from shared.settings import Settings
 
 START_TIMEOUT_S = 60
 #: What moto takes for any client's; only a server that checks signatures would know others.
-ACCESS_KEY, SECRET_KEY = "test", "test"
+ACCESS_KEY = "reelmap"
+SECRET_KEY = "secret"
 
 
 class ObjectStore:

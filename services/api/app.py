@@ -115,7 +115,7 @@ def _start() -> None:
 
 
 def _finish(response: Response) -> Response:
-    headers.harden(response)
+    headers.harden(response, context.service().blobs.link_origin)
     response.headers["X-Request-ID"] = problems.request_id()
     logger.info(
         "%s %s %d",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from flask import Response, request
 
 YEAR_S = 31_536_000
@@ -51,7 +53,6 @@ def _written(policy: dict[str, str]) -> str:
 
 
 _HARDENED = [*_HEADERS.items(), ("Content-Security-Policy", _written(_POLICY))]
-_HARDENED_PAGE = [*_HARDENED, *_HEADERS_OF_PAGES.items()]
 _HARDENED_DOCS = [
     *_HEADERS.items(),
     *_HEADERS_OF_PAGES.items(),
@@ -59,12 +60,25 @@ _HARDENED_DOCS = [
 ]
 
 
-def harden(response: Response) -> None:
-    """Add all of it to an answer. What may be kept, and how long, the answer has said already."""
+@cache
+def _hardened_page(pictures_origin: str | None) -> list[tuple[str, str]]:
+    policy = _POLICY
+    if pictures_origin:
+        policy = {**_POLICY, "img-src": f"'self' {pictures_origin}"}
+    return [*_HEADERS.items(), *_HEADERS_OF_PAGES.items(), ("Content-Security-Policy", _written(policy))]
+
+
+def harden(response: Response, pictures_origin: str | None) -> None:
+    """Add all of it to an answer. What may be kept, and how long, the answer has said already.
+
+    pictures_origin: from where else than from here pages show pictures.
+    """
     if request.endpoint == "docs":
         response.headers.extend(_HARDENED_DOCS)
+    elif response.mimetype == "text/html":
+        response.headers.extend(_hardened_page(pictures_origin))
     else:
-        response.headers.extend(_HARDENED_PAGE if response.mimetype == "text/html" else _HARDENED)
+        response.headers.extend(_HARDENED)
     if request.is_secure:
         response.headers["Strict-Transport-Security"] = f"max-age={YEAR_S}"
     _keep_from_others(response)

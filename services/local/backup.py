@@ -27,6 +27,7 @@ from typing import IO
 
 import psycopg2
 from psycopg2.extensions import make_dsn
+from sqlalchemy import Connection, text
 from sqlalchemy.engine import make_url
 
 from services.local.archive import CHUNK_BYTES, ArchiveWriter, damaged, new_archive, read_archive
@@ -82,7 +83,7 @@ def backup(folder: Path, file: Path, progress: Progress = lambda size_bytes: Non
     """Write the data folder's backup into `file`, whether its Reelmap runs or not.
 
     progress: called with numbers of bytes as they are written. Raises PermanentError when there is nothing to back up,
-    or when the file is there already.
+    when pictures are elsewhere than in the folder, or when the file is there already.
     """
     if file.exists():
         raise PermanentError(ErrorKind.STORE_UNAVAILABLE, f"{file} is there already; choose another name.")
@@ -90,12 +91,19 @@ def backup(folder: Path, file: Path, progress: Progress = lambda size_bytes: Non
         database = Database(installation.database_url, application_name="reelmap-backup")
         try:
             revision = database.retrying(schema_revision)
+            is_elsewhere = revision is not None and not (folder / BLOBS).is_dir() and database.retrying(_names_blobs)
         finally:
             database.dispose()
         if revision is None:
             raise PermanentError(
                 ErrorKind.STORE_UNAVAILABLE,
                 f"The Reelmap in {folder} has never been started to the end; it has no data.",
+            )
+        if is_elsewhere:
+            raise PermanentError(
+                ErrorKind.BAD_PARAMETERS,
+                f"The pictures of {folder} are not in it but in a bucket, so a backup of the folder would be half of "
+                "one. Back up the database, then the bucket (docs/storage.md).",
             )
         manifest = Manifest(FORMAT, version("reelmap"), MAJOR_VERSION, revision, datetime.now(UTC).isoformat())
         with new_archive(file, progress) as archive:
@@ -138,6 +146,10 @@ def restore(file: Path, folder: Path, progress: Progress = lambda size_bytes: No
         shutil.rmtree(folder if is_new else staged, ignore_errors=True)
         raise
     return contents
+
+
+def _names_blobs(connection: Connection) -> bool:
+    return bool(connection.execute(text("SELECT EXISTS (TABLE key_frames) OR EXISTS (TABLE uploads)")).scalar())
 
 
 class _Blobs:

@@ -80,7 +80,8 @@ def _open_folder(
 ) -> Generator[Finding, None, Settings]:
     """The settings under which the Reelmap of a data folder runs, or would."""
     folder = folder.absolute()
-    settings = replace(settings, redis_url="", blobs_folder=folder / BLOBS, work_folder=folder / WORK)
+    blobs_folder = None if settings.blobs_bucket else folder / BLOBS
+    settings = replace(settings, redis_url="", blobs_folder=blobs_folder, work_folder=folder / WORK)
     try:
         installation = stack.enter_context(open_installation(folder))
     except PermanentError as error:

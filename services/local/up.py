@@ -150,9 +150,13 @@ def _write_whole(path: Path, content: str) -> None:
 
 
 def embedded(settings: Settings, folder: Path, database_url: str, redis_url: str) -> Settings:
-    """The person's settings with everything in one folder and the counts that fit this machine."""
-    blobs_folder, work_folder = folder / BLOBS, folder / WORK
-    for made in (blobs_folder, work_folder):
+    """The person's settings with everything in one folder and the counts that fit this machine.
+
+    Pictures are in the folder too, unless the person named a bucket. Raises PermanentError for a bucket when there are
+    pictures in the folder.
+    """
+    blobs_folder, work_folder = blobs_folder_of(settings, folder), folder / WORK
+    for made in filter(None, (blobs_folder, work_folder)):
         made.mkdir(exist_ok=True)
     is_chosen = settings.keyframes_processes != Settings.keyframes_processes
     return replace(
@@ -164,6 +168,20 @@ def embedded(settings: Settings, folder: Path, database_url: str, redis_url: str
         cookie_secret=settings.cookie_secret or ("" if settings.access == "open" else cookie_secret(folder)),
         keyframes_processes=settings.keyframes_processes if is_chosen else min(cores(), MAX_KEYFRAMES_PROCESSES),
     )
+
+
+def blobs_folder_of(settings: Settings, folder: Path) -> Path | None:
+    """Where in the data folder pictures are; None where they are in a bucket."""
+    blobs_folder = folder / BLOBS
+    if not settings.blobs_bucket:
+        return blobs_folder
+    if blobs_folder.is_dir() and any(blobs_folder.iterdir()):
+        raise PermanentError(
+            ErrorKind.BAD_PARAMETERS,
+            f"REELMAP_BLOBS_BUCKET is {settings.blobs_bucket}, and there are pictures in {blobs_folder}. Move them "
+            "into the bucket (docs/storage.md says how), or unset it.",
+        )
+    return None
 
 
 def children(settings: Settings) -> list[Child]:

@@ -14,6 +14,8 @@ TORCH = {"torch", "torchvision", "transformers"}
 VIDEO = {"av", "cv2", "yt_dlp"}
 STATISTICS = {"sklearn", "scipy", "skimage"}
 SERVERS = {"celery", "flask", "sqlalchemy", "psycopg2", "redis"}
+#: Imported by `open_blobs` where blobs are in a bucket.
+OBJECT_STORE = {"boto3", "botocore", "s3transfer"}
 
 #: Module -> libraries that importing it must not import.
 MUST_NOT_IMPORT = {
@@ -23,15 +25,15 @@ MUST_NOT_IMPORT = {
     # The liveness probe runs every few seconds beside each process.
     "shared.liveness": TORCH | VIDEO | STATISTICS | SERVERS | {"numpy", "alembic"},
     "shared.schema": TORCH | VIDEO | STATISTICS | {"celery", "flask"},
-    "shared.start": TORCH | VIDEO | STATISTICS | {"celery", "flask"},
+    "shared.start": TORCH | VIDEO | STATISTICS | {"celery", "flask"} | OBJECT_STORE,
     "shared.tasks": TORCH | VIDEO | STATISTICS,
     "shared.celery_app": TORCH | VIDEO | STATISTICS,
-    "services.api.server": TORCH | VIDEO | STATISTICS | {"numpy"},
-    "services.dispatcher.main": TORCH | VIDEO | STATISTICS | {"flask", "numpy"},
-    "services.keyframes.worker": TORCH | STATISTICS | {"flask"},
+    "services.api.server": TORCH | VIDEO | STATISTICS | {"numpy"} | OBJECT_STORE,
+    "services.dispatcher.main": TORCH | VIDEO | STATISTICS | {"flask", "numpy"} | OBJECT_STORE,
+    "services.keyframes.worker": TORCH | STATISTICS | {"flask"} | OBJECT_STORE,
     # In the parent of a prefork worker torch would be imported before the fork, and CUDA with it.
-    "services.embedding.worker": TORCH | STATISTICS | {"flask", "av"},
-    "services.clustering.worker": TORCH | VIDEO | {"flask"},
+    "services.embedding.worker": TORCH | STATISTICS | {"flask", "av"} | OBJECT_STORE,
+    "services.clustering.worker": TORCH | VIDEO | {"flask"} | OBJECT_STORE,
     # Pure modules can be used alone, in a notebook or on a GPU machine with nothing else installed.
     "services.keyframes.fetch": TORCH | VIDEO | STATISTICS | SERVERS,
     "services.keyframes.extraction": TORCH | STATISTICS | SERVERS,

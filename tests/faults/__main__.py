@@ -59,9 +59,11 @@ def run(ids: Sequence[str], timing: str, seed: int | None, keep_logs: Path | Non
     lines: list[report.Line] = []
     # A scene that something broke is of no use to the next fault.
     left = [report.FAULTS[id] for id in ids or report.FAULTS]
+    left.sort(key=lambda fault: fault.in_a_bucket)
     while left:
-        with _scene(TIMINGS[timing], seed, keep_logs) as here:
-            for line in report.run(here, left, seed):
+        alike = [fault for fault in left if fault.in_a_bucket == left[0].in_a_bucket]
+        with _scene(TIMINGS[timing], seed, keep_logs, in_a_bucket=left[0].in_a_bucket) as here:
+            for line in report.run(here, alike, seed):
                 click.echo(line)
                 lines.append(line)
                 left = left[1:]
@@ -84,7 +86,7 @@ def table(paths: Sequence[Path]) -> None:
     """Print what `run --json` wrote as a table in Markdown."""
     lines = [line for path in paths for line in json.loads(path.read_text())]
     click.echo("| fault | injected | what is measured | s | attempts | verdict |\n|---|---|---|---|---|---|")
-    for line in sorted(lines, key=lambda line: (len(line["id"].rstrip("b")), line["id"])):
+    for line in sorted(lines, key=lambda line: (len(line["id"].rstrip("bcde")), line["id"])):
         seconds = "" if line["recovery_s"] is None else f"{line['recovery_s']:.1f}"
         cells = (line["id"], line["injected"], line["measures"], seconds, line["attempts"] or "", line["verdict"])
         click.echo("| " + " | ".join(map(str, cells)) + " |")
@@ -118,10 +120,10 @@ def _seed(seed: int | None) -> int:
 
 
 @contextmanager
-def _scene(timing: Timing, seed: int, keep_logs: Path | None) -> Iterator[Scene]:
+def _scene(timing: Timing, seed: int, keep_logs: Path | None, *, in_a_bucket: bool = False) -> Iterator[Scene]:
     with tempfile.TemporaryDirectory(prefix="reelmap-faults-", ignore_cleanup_errors=True) as folder:
         Path(folder).chmod(0o755)  # embedded Postgres may run as another user
-        with scene(Path(folder), timing, seed) as here:
+        with scene(Path(folder), timing, seed, in_a_bucket=in_a_bucket) as here:
             yield here
 
 

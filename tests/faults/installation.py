@@ -26,10 +26,12 @@ from services.local.guard import Guard
 from services.local.postgres import EmbeddedPostgres
 from services.local.redis import EmbeddedRedis
 from services.local.up import PATIENT_THREADS, PROCESSES
+from shared.blobs import open_blobs
 from shared.db import Database, migrate
 from shared.settings import Settings, load_settings
 from shared.work_folders import PREFIX
 from tests.faults.network import Link, Network
+from tests.object_store import ObjectStore
 
 LOOK_EVERY_S = 0.05
 #: After so long the system ends a connection to Postgres on which nothing is heard (`tcp_user_timeout`, shared/db.py).
@@ -98,23 +100,23 @@ class Installation:
 
     Nothing is restarted by itself: what a fault kills stays dead until somebody starts it. Not for several threads.
 
-    environ: settings beside those that follow from `folder`.
+    environ: settings beside those that follow from `folder`. in_a_bucket: blobs are in an object store, which all
+    processes reach by one link, and not in a folder.
     """
 
-    def __init__(self, folder: Path, environ: dict[str, str]) -> None:
+    def __init__(self, folder: Path, environ: dict[str, str], *, in_a_bucket: bool = False) -> None:
         self.folder = folder
         self.logs = folder / "logs"
-        self.blobs = folder / "blobs"
         self.work = folder / "work"
         self.failpoints = folder / "failpoints"
-        for made in (self.logs, self.blobs, self.work, self.failpoints):
+        for made in (self.logs, self.work, self.failpoints):
             made.mkdir(parents=True)
         self.settings = load_settings(
             {
                 "REELMAP_ACCESS": "open",
                 "REELMAP_ALLOW_PRIVATE_HOSTS": "yes",
                 "REELMAP_HUB": "no",
-                "REELMAP_BLOBS_FOLDER": str(self.blobs),
+                "REELMAP_BLOBS_FOLDER": str(folder / "blobs"),
                 "REELMAP_WORK_FOLDER": str(self.work),
                 "REELMAP_FAILPOINTS_FOLDER": str(self.failpoints),
                 "REELMAP_KEYFRAMES_PROCESSES": "2",
@@ -133,9 +135,13 @@ class Installation:
         )
         self.redis = EmbeddedRedis(folder / "redis", self._guard, durable=False, log=self.logs / "redis.log")
         self._database: Database | None = None
+        self.object_store = ObjectStore(self._guard, self.logs / "s3.log") if in_a_bucket else None
+        self.blobs = open_blobs(self.settings)  # as we reach them, without a link
 
     def __enter__(self) -> Self:
         self._network.__enter__()
+        if self.object_store:
+            self._move_into_a_bucket(self.object_store)
         migrate(self.postgres.start())
         self.redis.start()
         return self
@@ -149,9 +155,18 @@ class Installation:
             self.end(name, signal.SIGKILL)
         self.redis.stop()
         self.postgres.stop()
+        if self.object_store:
+            self.object_store.stop()
         self._guard.close()
         self._network.__exit__()
         shutil.rmtree(self._sockets)
+
+    def _move_into_a_bucket(self, object_store: ObjectStore) -> None:
+        object_store.start()
+        self.settings = replace(self.settings, blobs_folder=None, **object_store.new_bucket())
+        self.blobs = open_blobs(self.settings)
+        self._store_link = self._network.link(lambda: object_store.port)
+        self.settings = replace(self.settings, s3_endpoint=f"http://127.0.0.1:{self._store_link.listens_at}")
 
     # --- Processes
 
@@ -263,6 +278,10 @@ class Installation:
 
     def heal(self, server: str, *names: str) -> None:
         self.cut(server, *names, mode="pass")
+
+    def disturb_store(self, mode: str, **how: Any) -> None:
+        """Change what the link to the object store does."""
+        self._network.switch(self._store_link, mode, **how)
 
     # --- Fail-points
 

@@ -7,11 +7,11 @@ import traceback
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 
-from tests.faults.catalog import broker, clocks, database, jobs, submission, workers
+from tests.faults.catalog import broker, clocks, database, jobs, object_store, submission, workers
 from tests.faults.installation import Broken
 from tests.faults.scene import FAULTS, Fault, NotHere, Scene
 
-__all__ = ["FAULTS", "Line", "broker", "clocks", "database", "jobs", "run", "submission", "workers"]
+__all__ = ["FAULTS", "Line", "broker", "clocks", "database", "jobs", "object_store", "run", "submission", "workers"]
 
 
 @dataclass(frozen=True)

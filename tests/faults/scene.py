@@ -129,6 +129,8 @@ class Scene:
         installation.forget_orders()
         for server in ("postgres", "redis"):
             installation.heal(server)
+        if installation.object_store:
+            installation.disturb_store("pass")
         for name in PROCESSES:
             if name not in installation.members or not installation.is_running(name):
                 raise Broken(f"{name} is not running any more: {installation.log_of(name)[-1000:]}")
@@ -148,15 +150,18 @@ class Scene:
 
 
 @contextmanager
-def scene(folder: Path, timing: Timing, seed: int) -> Iterator[Scene]:
-    """A scene with every process of `PROCESSES` running."""
+def scene(folder: Path, timing: Timing, seed: int, *, in_a_bucket: bool = False) -> Iterator[Scene]:
+    """A scene with every process of `PROCESSES` running. in_a_bucket: with its blobs in an object store."""
     clips = folder / "clips"
     clips.mkdir(parents=True)
     write_clips(clips, CLIPS)
-    with serving(clips) as site, Installation(folder / "reelmap", timing.environ()) as installation:
+    with (
+        serving(clips) as site,
+        Installation(folder / "reelmap", timing.environ(), in_a_bucket=in_a_bucket) as installation,
+    ):
         installation.start(*PROCESSES)
         here = Scene(installation, site, timing, random.Random(seed), folder)
-        for names in (GOOD, GOOD[:1], MIXED):
+        for names in (GOOD, GOOD[:1]) if in_a_bucket else (GOOD, GOOD[:1], MIXED):
             here.reference(names)
         yield here
 
@@ -167,6 +172,7 @@ class Fault:
 
     inject: makes it happen, waits for the recovery and checks what is particular; returns the seconds that the recovery
         took, measured as `measures` says. is_short: part of `make test`. within_s: the longest that is allowed.
+        in_a_bucket: happens where blobs are in an object store.
     """
 
     id: str
@@ -175,18 +181,25 @@ class Fault:
     inject: Callable[[Scene], float]
     is_short: bool
     within_s: Callable[[Scene], float] | None
+    in_a_bucket: bool
 
 
 FAULTS: dict[str, Fault] = {}
 
 
 def fault(
-    id: str, injected: str, *, measures: str, short: bool = False, within_s: Callable[[Scene], float] | None = None
+    id: str,
+    injected: str,
+    *,
+    measures: str,
+    short: bool = False,
+    within_s: Callable[[Scene], float] | None = None,
+    in_a_bucket: bool = False,
 ) -> Callable[[Callable[[Scene], float]], Callable[[Scene], float]]:
     """Put a function on the list of faults. within_s: the longest recovery that is allowed."""
 
     def put(inject: Callable[[Scene], float]) -> Callable[[Scene], float]:
-        FAULTS[id] = Fault(id, injected, measures, inject, short, within_s)
+        FAULTS[id] = Fault(id, injected, measures, inject, short, within_s, in_a_bucket)
         return inject
 
     return put

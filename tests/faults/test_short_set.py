@@ -15,6 +15,9 @@ pytestmark = pytest.mark.e2e
 SEED = random.SystemRandom().randrange(1, 2**31)
 
 
+SHORT_SET = [fault for fault in FAULTS.values() if fault.is_short]
+
+
 @pytest.fixture(scope="module")
 def here(tmp_path_factory: pytest.TempPathFactory):
     """One scene for all of them: each fault finds what the ones before it left."""
@@ -23,7 +26,20 @@ def here(tmp_path_factory: pytest.TempPathFactory):
         yield here
 
 
-@pytest.mark.parametrize("id", [id for id, fault in FAULTS.items() if fault.is_short])
+@pytest.fixture(scope="module")
+def here_in_a_bucket(tmp_path_factory: pytest.TempPathFactory):
+    folder: Path = tmp_path_factory.mktemp("faults-in-a-bucket")
+    with scene(folder, SHORT, SEED, in_a_bucket=True) as here:
+        yield here
+
+
+@pytest.mark.parametrize("id", [fault.id for fault in SHORT_SET if fault.in_a_bucket])
+def test_survives_with_blobs_in_a_bucket(here_in_a_bucket, id):
+    [line] = run(here_in_a_bucket, [FAULTS[id]], SEED)
+    assert line.is_survived, line
+
+
+@pytest.mark.parametrize("id", [fault.id for fault in SHORT_SET if not fault.in_a_bucket])
 def test_survives(here, id):
     [line] = run(here, [FAULTS[id]], SEED)
     assert line.is_survived, line

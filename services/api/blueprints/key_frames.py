@@ -18,6 +18,9 @@ from shared.blobs import BlobMissing
 
 blueprint = APIBlueprint("key_frames", __name__, url_prefix=paths.API, tag="Key frames")
 
+#: How long an address in the store works, for whoever has it, and how long a browser may go there without asking again.
+LINK_EXPIRES_S, LINK_KEPT_S = 3600, 1800
+
 
 @blueprint.get("/key-frames/<id:key_frame_id>")
 @blueprint.output(KeyFrame)
@@ -28,13 +31,23 @@ def get_key_frame(key_frame_id: str) -> KeyFrame:
 
 
 @blueprint.get("/key-frames/<id:key_frame_id>/image")
-@blueprint.doc(responses=[304])
+@blueprint.doc(
+    responses={
+        302: "The picture is read from the object store, at the address in `Location`, which works for an hour",
+        304: "The picture is the one that you have",
+    }
+)
 @blueprint.input(ImageSize, location="query")
 @blueprint.output(FileSchema, content_type="image/jpeg")
 def get_image(key_frame_id: str, query_data: ImageSize) -> Response:
-    """Get a key frame's picture, which never changes"""
+    """Get a key frame's picture, which never changes
+
+    Where pictures are in an object store, the answer leads there. Follow it without your key: the address is signed.
+    """
     with transaction() as connection:
         blob = queries.get_picture_blob(connection, current_project_id(), key_frame_id, query_data.size)
+    if link := service().blobs.link(blob, LINK_EXPIRES_S):
+        return _led_to(link)
     try:
         response = current_app.response_class(service().blobs.read(blob), mimetype="image/jpeg")
     except BlobMissing:
@@ -46,4 +59,13 @@ def get_image(key_frame_id: str, query_data: ImageSize) -> Response:
     # A blob's name is never used again, so it stands for the bytes.
     response.set_etag(hashlib.sha256(blob.encode()).hexdigest()[:32])
     response.make_conditional(request)
+    return response
+
+
+def _led_to(link: str) -> Response:
+    """The redirect to a picture. It has no ETag: a browser told that it still holds would go to an expired address."""
+    response = current_app.response_class(status=302, headers={"Location": link})
+    del response.headers["Content-Type"]
+    response.cache_control.private = True
+    response.cache_control.max_age = LINK_KEPT_S
     return response

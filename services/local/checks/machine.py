@@ -89,8 +89,10 @@ def folders(subject: Subject) -> Found:
             problems.append(f"{name} cannot be written to ({why}); give it to the user that runs Reelmap")
     if problems:
         return bad(f"{'; '.join(problems)}.")
+    if settings.blobs_place:
+        return good(f"Pictures are not in a folder, but in the bucket {settings.blobs_bucket}.")
     if settings.blobs_folder is None:
-        return unknown("REELMAP_BLOBS_FOLDER is not set.")
+        return unknown("Neither REELMAP_BLOBS_FOLDER nor REELMAP_BLOBS_BUCKET is set.")
     return good(f"{settings.blobs_folder} can be written to.")
 
 

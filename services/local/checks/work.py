@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Collection
 from typing import Any
 
 from sqlalchemy import text
 
 from services.local.checks.check import Check, Found, Need, Subject, bad, good, unknown
+from shared.blobs import BlobStore, open_blobs
 from shared.celery_app import worker_name
+from shared.errors import TransientError
 from shared.pipeline import Queue
+from shared.settings import SettingError
 
 #: A queue in which nothing was claimed for so long, though something is due, is stuck.
 STUCK_AFTER_S = 600.0
@@ -17,6 +20,8 @@ STUCK_AFTER_S = 600.0
 LEASE_GRACE_S = 30.0
 #: How many blobs are looked for.
 SAMPLE = 200
+#: How long a store that says nothing is waited for.
+STORE_PATIENCE_S = 5.0
 
 
 def dispatcher(subject: Subject) -> Found:
@@ -111,9 +116,9 @@ def messages(subject: Subject) -> Found:
 
 def blobs(subject: Subject) -> Found:
     """Whether some of the pictures and uploads that rows name are there: those after a random id, and the newest."""
-    folder = subject.settings.blobs_folder
-    if folder is None:
-        return unknown("REELMAP_BLOBS_FOLDER is not set.")
+    settings = subject.settings
+    if not (settings.blobs_folder or settings.blobs_place):
+        return unknown("Neither REELMAP_BLOBS_FOLDER nor REELMAP_BLOBS_BUCKET is set.")
     with subject.db.transaction() as connection:
         names = (
             connection.execute(
@@ -131,13 +136,24 @@ def blobs(subject: Subject) -> Found:
         )
     if not names:
         return good("There are no pictures yet.")
-    gone = sorted(name for name in names if not Path(folder, name).is_file())
+    where = settings.blobs_folder or f"the bucket {settings.blobs_bucket}"
+    try:
+        gone = _not_there(open_blobs(settings, patience_s=STORE_PATIENCE_S), names)
+    except (SettingError, TransientError) as error:
+        return bad(f"It could not be looked whether they are there: {error}.")
     if gone:
         return bad(
-            f"{len(gone)} of {len(names)} pictures and uploads that were looked for are not in {folder}, such as "
-            f"{gone[0]}. Bring the folder back from a backup, or submit their videos again."
+            f"{len(gone)} of {len(names)} pictures and uploads that were looked for are not in {where}, such as "
+            f"{gone[0]}. Bring them back from a backup, or submit their videos again."
         )
     return good(f"All of the {len(names)} pictures and uploads that were looked for are there.")
+
+
+def _not_there(blobs: BlobStore, names: Collection[str]) -> list[str]:
+    """Those of the blobs that the store does not list. A video's pictures are listed at once."""
+    listed = {name if name.startswith("uploads/") else f"{name.rpartition('/')[0]}/" for name in names}
+    there = {name for prefix in listed for name, _ in blobs.names(prefix)}
+    return sorted(set(names) - there)
 
 
 CHECKS = (

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import tempfile
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -107,9 +109,10 @@ class Workers:
         return video_id, extraction_id
 
     def put_picture(self, name: str, size_px: int) -> None:
-        path = self.service.blobs.folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", (size_px, size_px)).save(path, "JPEG")
+        with tempfile.NamedTemporaryFile(suffix=".jpg") as file:
+            Image.new("RGB", (size_px, size_px)).save(file, "JPEG")
+            file.flush()
+            self.service.blobs.put(name, Path(file.name))
 
     def embed(self, job_id: str) -> None:
         """Give every key frame of every queued chunk a vector, on a line from the first axis to the second."""

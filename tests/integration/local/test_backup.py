@@ -135,6 +135,13 @@ def test_all_of_a_stopped_reelmap_comes_back(running, folder, tmp_path):
     assert (rows_of(tmp_path / "restored"), all_blobs(tmp_path / "restored")) == before
 
 
+def test_a_folder_whose_pictures_are_in_a_bucket_is_not_half_backed_up(running, folder, tmp_path):
+    (folder / "blobs").rename(tmp_path / "elsewhere")
+    with pytest.raises(PermanentError, match="are not in it but in a bucket"):
+        local.backup(folder, tmp_path / "backup.tar")
+    assert not (tmp_path / "backup.tar").exists()
+
+
 def test_a_blob_that_comes_in_meanwhile_is_there_when_its_row_is(running, folder, tmp_path, monkeypatch):
     """After the first look at the blobs and before the snapshot of the rows."""
     export = local._snapshot

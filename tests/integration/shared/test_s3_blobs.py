@@ -83,6 +83,23 @@ def test_a_store_that_does_not_do_what_it_is_asked_is_a_transient_error(
     assert blobs.read("pictures/1.jpg") == picture.read_bytes()
 
 
+def test_one_that_may_not_be_removed_is_named(network, link, behind_a_link):
+    said = b"<DeleteResult><Error><Key>a/1.jpg</Key><Code>AccessDenied</Code></Error></DeleteResult>"
+    network.switch(link, "answer", answer=b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(said) + said)
+    with pytest.raises(TransientError, match=r"could not remove a/1\.jpg: AccessDenied"):
+        open_blobs(behind_a_link).delete(["a/1.jpg", "a/2.jpg"])
+
+
+def test_what_is_no_blob_of_ours_has_no_name(object_store, picture):
+    settings = Settings(**object_store.new_bucket("a/"))
+    blobs = open_blobs(settings)
+    blobs.put("pictures/1.jpg", picture)
+    client = S3(settings).client
+    for key in ("a/", "a/pictures/", "a/pictures/my holiday.jpg", "b/pictures/2.jpg"):
+        client.put_object(Bucket=settings.blobs_bucket.split("/")[0], Key=key, Body=b"")
+    assert [name for name, _ in blobs.names("")] == ["pictures/1.jpg"]
+
+
 def test_a_bucket_that_is_not_there_is_no_missing_blob(object_store, picture):
     blobs = open_blobs(Settings(**object_store.settings("no-such-bucket")))
     for use in (lambda: blobs.read("pictures/1.jpg"), lambda: blobs.put("pictures/1.jpg", picture)):

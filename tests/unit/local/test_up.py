@@ -47,6 +47,19 @@ def test_the_persons_own_settings_hold_beside_those_of_the_folder(settings: Sett
     assert settings.blobs_folder is not None and settings.blobs_folder.is_dir()
 
 
+def test_pictures_are_in_a_bucket_where_one_is_named(settings: Settings, tmp_path: Path) -> None:
+    with_bucket = replace(settings, blobs_bucket="pictures", blobs_folder=None)
+    folder = tmp_path / "other"
+    folder.mkdir()
+    assert up.embedded(with_bucket, folder, "", "").blobs_folder is None
+    assert not (folder / "blobs").exists()
+    picture = tmp_path / "blobs" / "pictures" / "1.jpg"
+    picture.parent.mkdir()
+    picture.touch()
+    with pytest.raises(PermanentError, match="there are pictures in"):
+        up.embedded(with_bucket, tmp_path, "", "")
+
+
 def test_a_process_for_each_queue_and_every_module_is_there(settings: Settings) -> None:
     children = {child.name: child for child in up.children(settings)}
     assert set(children) == {"api", "dispatcher", *(queue.value for queue in Queue)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from redis import Redis
 from services.dispatcher.main import Wake
 from services.local.checks import servers, work
 from services.local.checks.check import Subject, Verdict
+from shared.blobs import open_blobs
 from shared.celery_app import worker_name
 from shared.pipeline import Queue
 from shared.schema import newest_revision
@@ -113,6 +115,28 @@ def test_pictures_that_are_gone_are_named(subject, rows, tmp_path):
     verdict, says = work.blobs(subject)
     assert verdict is Verdict.BAD
     assert f"1 of 6 pictures and uploads that were looked for are not in {tmp_path}, such as {names[0]}." in says
+
+
+def test_pictures_in_a_bucket_are_looked_for_there(subject, rows, object_store, tmp_path):
+    subject = replace(subject, settings=Settings(own_models={}, **object_store.new_bucket("reelmap/")))
+    rows.job()
+    [claim] = rows.claim(rows.task_ids("keyframes")[0])
+    rows.cut_up(claim, key_frames_=3)
+    names = [name for row in rows.all("SELECT blob, small_blob FROM key_frames") for name in row]
+    (tmp_path / "picture").touch()
+    blobs = open_blobs(subject.settings)
+    blobs.put_all({name: tmp_path / "picture" for name in names})
+    assert work.blobs(subject) == (Verdict.GOOD, "All of the 6 pictures and uploads that were looked for are there.")
+    blobs.delete(names[:2])
+    verdict, says = work.blobs(subject)
+    assert verdict is Verdict.BAD
+    assert (
+        f"2 of 6 pictures and uploads that were looked for are not in the bucket {subject.settings.blobs_bucket}"
+        in says
+    )
+    gone = replace(subject, settings=replace(subject.settings, blobs_bucket="no-such-bucket"))
+    verdict, says = work.blobs(gone)
+    assert verdict is Verdict.BAD and "there is no such bucket" in says
 
 
 def test_the_real_servers_are_good(subject):

@@ -115,6 +115,9 @@ def test_folders_that_can_be_used(subject):
     assert machine.folders(subject)[0] is Verdict.GOOD
     assert machine.folders(changed(subject, work_folder=Path("/not/made/yet")))[0] is Verdict.GOOD
     assert machine.folders(changed(subject, blobs_folder=None))[0] is Verdict.UNKNOWN
+    in_a_bucket = machine.folders(changed(subject, blobs_folder=None, blobs_bucket="pictures"))
+    assert in_a_bucket == (Verdict.GOOD, "Pictures are not in a folder, but in the bucket pictures.")
+    assert machine.disks(changed(subject, blobs_folder=None, blobs_bucket="pictures"))[0] is Verdict.GOOD
 
 
 def test_a_folder_that_is_missing_is_named_with_its_setting(subject, tmp_path):
