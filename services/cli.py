@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from services.command_line import backup, doctor, found, jobs, keys, server, stages
+from services.command_line import backup, doctor, found, gc, jobs, keys, server, stages
 from services.command_line.failures import told_to_people
 
 
@@ -37,6 +37,7 @@ for command in (
     backup.backup,
     backup.restore,
     doctor.doctor,
+    gc.gc,
     jobs.submit,
     jobs.jobs,
     jobs.status,

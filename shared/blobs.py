@@ -6,10 +6,10 @@ sees half a blob, and an orphan is harmless.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from shared.settings import SettingError, Settings
 
@@ -18,6 +18,26 @@ _ALLOWED = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ012345
 
 class BlobMissing(LookupError):
     """There is no blob of that name."""
+
+
+class BlobEntry(NamedTuple):
+    """A blob as a listing shows it. written_at: seconds since the epoch, by the store's clock."""
+
+    name: str
+    written_at: float
+    size_bytes: int
+
+
+class UnfinishedPut(NamedTuple):
+    """A blob that somebody began to store and may never end.
+
+    size_bytes: what came so far. abandon: removes that; no error when it has ended meanwhile.
+    """
+
+    name: str
+    begun_at: float
+    size_bytes: int
+    abandon: Callable[[], None]
 
 
 class BlobStore(Protocol):
@@ -48,8 +68,14 @@ class BlobStore(Protocol):
     def delete(self, names: Iterable[str]) -> None:
         """Remove the blobs; no error for those that are not there. When it raises, some may be there still."""
 
-    def names(self, prefix: str) -> Iterator[tuple[str, float]]:
-        """(name, seconds since the epoch when it was written) of every blob whose name starts with `prefix`."""
+    def entries(self, prefix: str) -> Iterator[BlobEntry]:
+        """Every blob whose name starts with `prefix`, by name; what comes and goes meanwhile may be in it or not."""
+
+    def unfinished(self) -> Iterator[UnfinishedPut]:
+        """What was begun and not ended, where the store keeps that apart from its blobs."""
+
+    def clock_ahead_s(self) -> float:
+        """How far this machine's clock is ahead of the store's."""
 
     def link(self, name: str, expires_s: int) -> str | None:
         """An address at which a browser reads the blob for so long; None when this store has none to give."""

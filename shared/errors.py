@@ -37,6 +37,8 @@ class ErrorKind(StrEnum):
     TOO_LARGE = "too_large"
     TOO_LONG = "too_long"  # the video's duration, not our patience
     EMPTY = "empty"  # zero bytes
+    CHANGED = "changed"  # while it was read
+    ARCHIVED = "archived"  # in a bucket, and must be restored before it can be read
     NOT_A_VIDEO = "not_a_video"
     NO_VIDEO_STREAM = "no_video_stream"
     DAMAGED = "damaged"  # a video, but no frame could be read

@@ -5,21 +5,23 @@ from __future__ import annotations
 import io
 import itertools
 import tempfile
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import cached_property
+from email.utils import parsedate_to_datetime
+from functools import cached_property, partial
 from pathlib import Path
-from typing import IO, TypeVar
+from typing import IO, Any, TypeVar
 from urllib.parse import urlsplit
 
 from boto3.s3.transfer import TransferConfig
 
 from shared import failpoints
-from shared.blobs import BlobMissing, is_name, parts_of
+from shared.blobs import BlobEntry, BlobMissing, UnfinishedPut, is_name, parts_of
 from shared.errors import ErrorKind, TransientError
-from shared.s3 import ATTEMPTS, ERRORS, S3, is_missing, reason_of
+from shared.s3 import ATTEMPTS, ERRORS, S3, code_of, is_missing, reason_of
 from shared.settings import MEBIBYTE, Place
 
 Item = TypeVar("Item")
@@ -116,21 +118,57 @@ class S3Blobs:
         if refused:
             raise self._unavailable(f"remove {refused[0]['Key']}", refused[0]["Code"])
 
-    def names(self, prefix: str) -> Iterator[tuple[str, float]]:
-        pages = self._store.client.get_paginator("list_objects_v2").paginate(
-            Bucket=self._bucket, Prefix=self._prefix + prefix
-        )
-        iterator = iter(pages)
-        while True:
-            with self._explained("list its objects"):
-                page = next(iterator, None)
-            if page is None:
-                return
+    def entries(self, prefix: str) -> Iterator[BlobEntry]:
+        for page in self._pages("list_objects_v2", Prefix=self._prefix + prefix):
             for entry in page.get("Contents", ()):
                 name = entry["Key"].removeprefix(self._prefix)
                 # Others' tools put markers such as `pictures/` into buckets.
                 if is_name(name):
-                    yield name, entry["LastModified"].timestamp()
+                    yield BlobEntry(name, entry["LastModified"].timestamp(), entry["Size"])
+
+    def unfinished(self) -> Iterator[UnfinishedPut]:
+        for page in self._pages("list_multipart_uploads", Prefix=self._prefix):
+            for upload in page.get("Uploads", ()):
+                where = {"Bucket": self._bucket, "Key": upload["Key"], "UploadId": upload["UploadId"]}
+                yield UnfinishedPut(
+                    upload["Key"].removeprefix(self._prefix),
+                    upload["Initiated"].timestamp(),
+                    self._received_bytes(where),
+                    partial(self._abandon, where),
+                )
+
+    def _received_bytes(self, where: Mapping[str, str]) -> int:
+        with self._explained("list its unfinished uploads"):
+            try:
+                pages = self._store.client.get_paginator("list_parts").paginate(**where)
+                return sum(part["Size"] for page in pages for part in page.get("Parts", ()))
+            except ERRORS as error:
+                if code_of(error) != "NoSuchUpload":
+                    raise
+                return 0  # ended meanwhile
+
+    def _abandon(self, where: Mapping[str, str]) -> None:
+        with self._explained("remove an unfinished upload"):
+            try:
+                self._store.client.abort_multipart_upload(**where)
+            except ERRORS as error:
+                if code_of(error) != "NoSuchUpload":
+                    raise
+
+    def _pages(self, operation: str, **of: str) -> Iterator[dict[str, Any]]:
+        pages = iter(self._store.client.get_paginator(operation).paginate(Bucket=self._bucket, **of))
+        while True:
+            with self._explained("list its objects"):
+                page = next(pages, None)
+            if page is None:
+                return
+            yield page
+
+    def clock_ahead_s(self) -> float:
+        with self._explained("say what time it is"):
+            answer = self._store.client.head_bucket(Bucket=self._bucket)
+        theirs = parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"])
+        return time.time() - theirs.timestamp()
 
     def link(self, name: str, expires_s: int) -> str:
         with self._explained(f"sign an address of {name}"):

@@ -67,6 +67,7 @@ class Settings:
     s3_region: str = ""
     s3_access_key: str = _secret()  # both keys unset: those that boto3 finds, such as the role of a pod
     s3_secret_key: str = _secret()
+    s3_sources: str = ""  # "bucket/prefix, other-bucket": which s3:// addresses jobs may name
 
     # State
     lease_s: float = 60
@@ -137,6 +138,11 @@ class Settings:
     def blobs_place(self) -> Place | None:
         """Where in an object store pictures and uploads live; None for a folder."""
         return _place(self.blobs_bucket) if self.blobs_bucket else None
+
+    @property
+    def s3_source_places(self) -> tuple[Place, ...]:
+        """Where in an object store jobs may take videos from."""
+        return tuple(_place(text) for text in self.s3_sources.split(",")) if self.s3_sources.strip() else ()
 
     @property
     def fetch_port_numbers(self) -> frozenset[int] | None:
@@ -227,6 +233,10 @@ def _place(text: str) -> Place:
     return Place(bucket, "".join(f"{part}/" for part in parts))
 
 
+def _overlap(prefix: str, other: str) -> bool:
+    return prefix.startswith(other) or other.startswith(prefix)
+
+
 def _json_object(text: str) -> Mapping[str, Any]:
     value = json.loads(text)
     if not isinstance(value, dict):
@@ -313,6 +323,19 @@ def _check_object_storage(settings: Settings) -> None:
         raise SettingError(
             f"{PREFIX}BLOBS_BUCKET is {settings.blobs_bucket!r}; expected the name of a bucket, or bucket/prefix"
         ) from None
+    try:
+        places = settings.s3_source_places
+    except ValueError:
+        raise SettingError(
+            f"{PREFIX}S3_SOURCES is {settings.s3_sources!r}; expected buckets, or bucket/prefix, with commas between"
+        ) from None
+    own = settings.blobs_place
+    for place in places:
+        if own and own.bucket == place.bucket and _overlap(own.prefix, place.prefix):
+            raise SettingError(
+                f"{PREFIX}S3_SOURCES opens {place.bucket}/{place.prefix}, where the pictures and uploads of all "
+                f"projects are ({PREFIX}BLOBS_BUCKET); give them a bucket or a prefix of their own"
+            )
     for name in ("s3_endpoint", "s3_public_endpoint"):
         endpoint = getattr(settings, name)
         parts = urlsplit(endpoint)

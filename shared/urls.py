@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import SplitResult, quote, urlsplit
 
@@ -19,8 +21,11 @@ from shared.errors import ErrorKind, PermanentError
 MAX_URL_LENGTH = 2048
 DEFAULT_PORTS = {"http": 80, "https": 443}
 UPLOAD_SCHEME = "upload"
+BUCKET_SCHEME = "s3"
+MAX_KEY_BYTES = 1024
 
 _HOST = re.compile(r"(?=.{1,253}\Z)[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*")
+_BUCKET = re.compile(r"(?!.*\.\.)[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _UPLOAD_ID = re.compile(r"[0-9A-Za-z_-]{1,64}")
 # What RFC 3986 allows unescaped in a path or query, and "%" because what is escaped already stays as it is.
 _SAFE_IN_TARGET = "/?:@!$&'()*+,;=-._~%[]|"
@@ -30,12 +35,11 @@ _SAFE_IN_TARGET = "/?:@!$&'()*+,;=-._~%[]|"
 class SourceUrl:
     """A URL that was parsed once; whoever connects uses these parts and never parses `url` again.
 
-    scheme: "http", "https" or "upload".
-    host: lower case, IDN in its ASCII form, IPv6 without brackets; "upload" for uploads. Also the key of the limit
-        per host.
-    port: 0 for uploads.
+    scheme: "http", "https", "s3" or "upload".
+    host: lower case, IDN in its ASCII form, IPv6 without brackets; the bucket for s3; "upload" for uploads.
+    port: 0 for s3 and uploads.
     target: path and query as they stand in a request line: as given, with what cannot stand there percent-encoded;
-        the id for uploads.
+        the key for s3, letter by letter as it was given; the id for uploads.
     """
 
     scheme: str
@@ -48,7 +52,18 @@ class SourceUrl:
         """The normal spelling: no surrounding spaces, no fragment, no default port."""
         if self.scheme == UPLOAD_SCHEME:
             return f"{UPLOAD_SCHEME}:{self.target}"
+        if self.scheme == BUCKET_SCHEME:
+            return f"{BUCKET_SCHEME}://{self.host}/{self.target}"
         return f"{self.scheme}://{self.authority}{self.target}"
+
+    @property
+    def limit_key(self) -> str:
+        """Whose patience the fetch uses: the host, or the bucket, which may be called like a host."""
+        return f"{BUCKET_SCHEME}://{self.host}" if self.scheme == BUCKET_SCHEME else self.host
+
+    def is_in(self, places: Iterable[tuple[str, str]]) -> bool:
+        """Whether an s3 URL names something at one of these (bucket, prefix); prefixes are "" or end in a slash."""
+        return any(self.host == bucket and self.target.startswith(prefix) for bucket, prefix in places)
 
     @property
     def authority(self) -> str:
@@ -60,7 +75,7 @@ class SourceUrl:
 def parse_source_url(text: str) -> SourceUrl:
     """Check one URL as a person typed it and bring it to its normal spelling.
 
-    Raises PermanentError(UNSUPPORTED_URL) with a sentence when it is not an http(s) or upload URL we would fetch.
+    Raises PermanentError(UNSUPPORTED_URL) with a sentence when it is not an http(s), s3 or upload URL we would fetch.
     """
     text = text.strip()
     if not text:
@@ -72,6 +87,9 @@ def parse_source_url(text: str) -> SourceUrl:
         raise _refused(text, "it holds a backslash or a control character")
     if any("\ud800" <= c <= "\udfff" for c in text):
         raise _refused(text, "it holds half of a surrogate pair, which is no character")
+    # Before anything is split off: a key may hold question marks and number signs.
+    if text[:5].lower() == f"{BUCKET_SCHEME}://":
+        return _in_bucket(text)
     try:
         parts = urlsplit(text)
         port = parts.port
@@ -81,7 +99,7 @@ def parse_source_url(text: str) -> SourceUrl:
     if parts.scheme == UPLOAD_SCHEME:
         return _upload(text, parts)
     if parts.scheme not in DEFAULT_PORTS:
-        raise _refused(text, "only addresses that begin with http:// or https://, and uploads, can be fetched")
+        raise _refused(text, "only addresses that begin with http://, https:// or s3://, and uploads, can be fetched")
     if "@" in parts.netloc:
         raise _refused(text, "it carries a user name or password before the host; leave that part out")
     if not parts.hostname:
@@ -101,6 +119,33 @@ def _upload(text: str, parts: SplitResult) -> SourceUrl:
     if parts.netloc or parts.query or not _UPLOAD_ID.fullmatch(parts.path):
         raise _refused(text, "an upload is written upload:<id>, with the id that the upload's answer gave")
     return SourceUrl(scheme=UPLOAD_SCHEME, host=UPLOAD_SCHEME, port=0, target=parts.path)
+
+
+def _in_bucket(text: str) -> SourceUrl:
+    """As the tools of AWS read it: what follows the bucket is the key, and nothing in it is decoded."""
+    bucket, _, key = text[5:].partition("/")
+    if not _BUCKET.fullmatch(bucket):
+        raise _refused(text, "an object in a bucket is written s3://bucket/key, the bucket in small letters and digits")
+    if not key or key.endswith("/"):
+        raise _refused(text, "it names a bucket or a folder; submit the address of each video in it")
+    if any(unicodedata.category(c).startswith("C") for c in key):
+        raise _refused(text, "its key holds a character that cannot be seen, such as one that turns text around")
+    # Stores that keep objects as files, and whatever tidies addresses up on the way, take these for folders.
+    if any(part in (".", "..") for part in key.split("/")):
+        raise _refused(text, "its key has a part . or .., which is taken for a folder on the way")
+    if len(key.encode()) > MAX_KEY_BYTES:
+        raise _refused(text, f"its key is longer than {MAX_KEY_BYTES} bytes")
+    return SourceUrl(scheme=BUCKET_SCHEME, host=bucket, port=0, target=key)
+
+
+def not_opened(source: SourceUrl) -> PermanentError:
+    """Why an s3 URL outside of all places is not fetched. Which places there are is nobody's business."""
+    return _refused(
+        source.url,
+        "this Reelmap does not fetch from there. Ask who runs it to name the bucket in REELMAP_S3_SOURCES, or download "
+        "the video and upload it",
+        kind=ErrorKind.FORBIDDEN,
+    )
 
 
 def _normal_host(text: str, hostname: str) -> str:
@@ -123,9 +168,9 @@ def _normal_host(text: str, hostname: str) -> str:
     return hostname
 
 
-def _refused(text: str, reason: str) -> PermanentError:
+def _refused(text: str, reason: str, kind: ErrorKind = ErrorKind.UNSUPPORTED_URL) -> PermanentError:
     shown = re.sub(r"//[^/?#]*@", "//…@", text)  # a password must not end up in a log
     shown = shown.encode(errors="replace").decode()
     if len(shown) > 200:
         shown = shown[:200] + "…"
-    return PermanentError(ErrorKind.UNSUPPORTED_URL, f"“{shown}” cannot be used as a video's address: {reason}.")
+    return PermanentError(kind, f"“{shown}” cannot be used as a video's address: {reason}.")

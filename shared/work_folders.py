@@ -40,9 +40,15 @@ def work_folder(parent: Path) -> Iterator[Path]:
 
 def sweep(parent: Path) -> None:
     """Remove the folders of processes that ended without doing so."""
+    for folder in abandoned(parent):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def abandoned(parent: Path) -> Iterator[Path]:
+    """The folders of processes that ended without removing them."""
     for folder in parent.iterdir() if parent.is_dir() else ():
         if folder.name.startswith((PREFIX, PREFIX_OF_NEW)) and not _is_in_use(folder):
-            shutil.rmtree(folder, ignore_errors=True)
+            yield folder
 
 
 def _is_in_use(folder: Path) -> bool:

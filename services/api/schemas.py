@@ -124,7 +124,7 @@ ModelNames = Annotated[list[ModelName], Field(min_length=1, max_length=100)]
 
 
 class JobRequest(Request):
-    """A list of video URLs (`https://…`, or `upload:<id>`), and what to do with them."""
+    """A list of video URLs (`https://…`, `s3://…` of open buckets, or `upload:<id>`), and what to do with them."""
 
     videos: Videos
     name: JobName = ""

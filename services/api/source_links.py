@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
-from shared.urls import UPLOAD_SCHEME
+from shared.urls import BUCKET_SCHEME, UPLOAD_SCHEME
 
 _MEDIA_SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".webm", ".mkv", ".ogv", ".ogg", ".avi", ".mpg", ".mpeg", ".ts"})
 #: Host without `www.` and `m.` -> the query parameter that holds whole seconds.
@@ -13,12 +13,12 @@ _SECONDS_PARAMETER = {"youtube.com": "t", "youtu.be": "t", "music.youtube.com": 
 
 
 def link_at(url: str, time_s: float) -> str | None:
-    """The address that shows `url` from `time_s` on; `url` itself where there is no way to; None for uploads.
+    """The address that shows `url` from `time_s` on; `url` itself where there is no way; None where no browser goes.
 
     Files get a media fragment (W3C, Media Fragments URI 1.0, section 4.2.1).
     """
     parts = urlsplit(url)
-    if parts.scheme == UPLOAD_SCHEME:
+    if parts.scheme in (UPLOAD_SCHEME, BUCKET_SCHEME):
         return None
     host = (parts.hostname or "").removeprefix("www.").removeprefix("m.")
     if host in _SECONDS_PARAMETER:

@@ -50,7 +50,7 @@ def find_inputs(names: Sequence[str]) -> Inputs:
         elif path.is_file():
             videos.append(path)
         else:
-            raise click.UsageError(f"{name!r} is neither a URL (https://…) nor a file or folder that is there.")
+            raise click.UsageError(f"{name!r} is neither a URL (https://…, s3://…) nor a file or folder that is there.")
     return Inputs(tuple(dict.fromkeys(videos)), tuple(skipped))
 
 

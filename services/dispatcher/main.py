@@ -14,9 +14,8 @@ from kombu.exceptions import OperationalError as BrokerError
 from redis.exceptions import RedisError
 from sqlalchemy.exc import DBAPIError
 
-from services.dispatcher import housekeeping
 from services.dispatcher.dispatch import Dispatcher
-from shared import failpoints
+from shared import failpoints, housekeeping
 from shared.blobs import BlobStore, open_blobs
 from shared.celery_app import make_celery, send
 from shared.db import Database, is_passing
@@ -92,7 +91,7 @@ def run(settings: Settings, stopping: Callable[[], bool]) -> None:
         fetches_per_host=settings.fetches_per_host,
         resend_after_s=settings.resend_after_s,
     )
-    cleaner = threading.Thread(target=_keep_house, args=(database, blobs, stopping), daemon=True)
+    cleaner = threading.Thread(target=_keep_house, args=(settings, database, blobs, stopping), daemon=True)
     cleaner.start()
     wait_s = SHORTEST_WAIT_S
     while not stopping():
@@ -132,14 +131,17 @@ def _lead(settings: Settings, dispatcher: Dispatcher, stopping: Callable[[], boo
         wake.close()
 
 
-def _keep_house(database: Database, blobs: BlobStore, stopping: Callable[[], bool]) -> None:
+def _keep_house(settings: Settings, database: Database, blobs: BlobStore, stopping: Callable[[], bool]) -> None:
     """Clean up now and every hour, beside the turns: walking over a million blobs takes a while."""
+    older_than_s = max(housekeeping.KEPT_S, housekeeping.least_age_s(settings))
     while not stopping():
         try:
-            housekeeping.forget_old_rows(database)
-            housekeeping.remove_orphans(database, blobs)
-        except (DBAPIError, TransientError, OSError) as error:
+            heaps = housekeeping.tidy(database, blobs, older_than_s=older_than_s, delete=True)
+        except (DBAPIError, OSError, TransientError) as error:
             logger.warning("could not clean up: %s", one_line(error), extra={"event": "not_clean"})
+        else:
+            if removed := ", ".join(f"{heap.count} {heap.kind}" for heap in heaps if heap.count):
+                logger.info("removed what nothing uses: %s", removed, extra={"event": "cleaned"})
         _wait(HOUSEKEEPING_EVERY_S, stopping, AliveFile(None))
 
 

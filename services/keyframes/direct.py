@@ -12,26 +12,22 @@ from __future__ import annotations
 
 import email.message
 import email.utils
-import errno
 import functools
-import hashlib
 import http.client
-import shutil
 import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, wait
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import closing, suppress
 from dataclasses import dataclass
-from io import FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urljoin
 
 from services.keyframes.addresses import Reach, checked_addresses
 from services.keyframes.fetch_limits import FetchLimits
+from services.keyframes.receiving import Receiver, watched
 from services.keyframes.site_errors import status_error
 from shared.errors import ErrorKind, PermanentError, TransientError
 from shared.urls import DEFAULT_PORTS, SourceUrl, parse_source_url
@@ -41,7 +37,6 @@ if TYPE_CHECKING:
     from urllib3.response import BaseHTTPResponse
 
 _BLOCK_BYTES = 256 * 1024
-_CHECK_EVERY_S = 0.5
 _LONGEST_RETRY_AFTER_S = 24 * 3600.0
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _HEADERS = {
@@ -82,32 +77,7 @@ def download(
     hold a part of the file; removing it is the caller's part.
     """
     transfer = _Transfer(source, path, limits, reach)
-    outcome: Future[Download] = Future()
-    thread = threading.Thread(target=_settle, args=(outcome, transfer.run), name="download", daemon=True)
-    end_s = time.monotonic() + limits.total_timeout_s
-    thread.start()
-    try:
-        while not wait([outcome], timeout=_CHECK_EVERY_S).done:
-            check()
-            if time.monotonic() > end_s:
-                raise PermanentError(
-                    ErrorKind.DEADLINE,
-                    f"{source.url}: the download took longer than {limits.total_timeout_s:g} s, the most it may take; "
-                    "upload the file, or have the limit raised.",
-                )
-    except BaseException:
-        transfer.stop()
-        # Returns at once unless it sits in the resolver or in connecting; it then ends later, without a file open.
-        thread.join(timeout=2)
-        raise
-    return outcome.result()
-
-
-def _settle(outcome: Future[Download], run: Callable[[], Download]) -> None:
-    try:
-        outcome.set_result(run())
-    except BaseException as error:  # handed to the thread that waits
-        outcome.set_exception(error)
+    return watched(transfer.run, url=source.url, limits=limits, check=check, stop=transfer.stop)
 
 
 class _Transfer:
@@ -195,61 +165,21 @@ class _Transfer:
                 ErrorKind.NOT_A_VIDEO,
                 f"{url}: the server sent the file packed ({encoding}) though asked not to; upload the file instead.",
             )
-        announced_bytes = _announced_bytes(response)
-        self._check_size(announced_bytes or 0)
-        self._check_room(announced_bytes)
-
-        hashed = hashlib.sha256()
-        size_bytes = 0
-        with self._disk_errors():
-            file = self._path.open("xb", buffering=0)
-        with file:
+        receiver = Receiver(url, self._path, self._limits)
+        receiver.expect(_announced_bytes(response))
+        with receiver.opened():
             while block := response.read(_BLOCK_BYTES, decode_content=False):
                 self._raise_if_stopped()
-                if size_bytes == 0 and _is_web_page(block, response.headers.get("Content-Type", "")):
+                if receiver.size_bytes == 0 and _is_web_page(block, response.headers.get("Content-Type", "")):
                     raise PermanentError(
                         ErrorKind.NOT_A_VIDEO,
                         f"{url}: the server sent a web page instead of a video; submit the address of the video file "
                         "itself.",
                     )
-                size_bytes += len(block)
-                self._check_size(size_bytes)
-                hashed.update(block)
-                with self._disk_errors():
-                    _write(file, block)
-        if size_bytes == 0:
+                receiver.write(block)
+        if receiver.size_bytes == 0:
             raise PermanentError(ErrorKind.EMPTY, f"{url}: the server sent an empty file (0 bytes).")
-        return Download(hashed.hexdigest(), size_bytes, _file_name(response, hop), hop.url)
-
-    def _check_size(self, size_bytes: int) -> None:
-        if size_bytes > self._limits.max_bytes:
-            raise PermanentError(
-                ErrorKind.TOO_LARGE,
-                f"{self._source.url}: the file is larger than {self._limits.max_bytes:,} bytes, the most a video may "
-                "have; submit a smaller version of it, or have the limit raised.",
-            )
-
-    def _check_room(self, announced_bytes: int | None) -> None:
-        needed_bytes = 2 * self._limits.max_bytes if announced_bytes is None else announced_bytes
-        free_bytes = shutil.disk_usage(self._path.parent).free
-        if free_bytes < needed_bytes:
-            raise TransientError(
-                ErrorKind.DISK_FULL,
-                f"{self._source.url}: the worker's disk has {free_bytes:,} bytes free and {needed_bytes:,} may be "
-                "needed; free some, or give the worker a larger temporary folder.",
-            )
-
-    @contextmanager
-    def _disk_errors(self) -> Iterator[None]:
-        """Tell the disk's errors from the network's: both are OSErrors."""
-        try:
-            yield
-        except OSError as error:
-            full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-            raise TransientError(
-                ErrorKind.DISK_FULL if full else ErrorKind.STORE_UNAVAILABLE,
-                f"{self._source.url}: the file could not be written on the worker ({error.strerror}).",
-            ) from error
+        return Download(receiver.sha256, receiver.size_bytes, _file_name(response, hop), hop.url)
 
 
 def _connection_to(address: str, hop: SourceUrl, timeout_s: float) -> HTTPConnection:
@@ -327,13 +257,6 @@ def _as_utf8(header: str) -> str:
         return header.encode("latin-1").decode("utf-8")
     except UnicodeError:
         return header
-
-
-def _write(file: FileIO, block: bytes) -> None:
-    """All of the block: a nearly full disk takes a part of it first and fails on the next call."""
-    rest = memoryview(block)
-    while rest:
-        rest = rest[file.write(rest) :]
 
 
 def _cause(error: BaseException) -> str:

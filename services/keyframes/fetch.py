@@ -1,4 +1,5 @@
-"""Bring the video behind an http(s) URL into a local file: as a file when it is one, through yt-dlp when it is a page.
+"""Bring the video behind a URL into a local file: as a file when it is one, through yt-dlp when it is a page, through
+boto3 when it is in a bucket.
 
 Nothing is configured here and nothing kept: limits come in, a path comes out. Uploads are not fetched, they are blobs
 already.
@@ -16,14 +17,15 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from services.keyframes.addresses import Reach, checked_addresses
-from services.keyframes.direct import download
+from services.keyframes.bucket import Buckets, download_object
+from services.keyframes.direct import Download, download
 from services.keyframes.fetch_limits import FetchLimits
 from services.keyframes.sites import SiteVideo, fetch_from_site
 from shared.errors import ErrorKind, PermanentError
-from shared.urls import DEFAULT_PORTS, SourceUrl, parse_source_url
+from shared.urls import BUCKET_SCHEME, DEFAULT_PORTS, SourceUrl, not_opened, parse_source_url
 from shared.words import one_clean_line
 
-__all__ = ["FetchLimits", "Fetched", "Reach", "fetch"]
+__all__ = ["Buckets", "FetchLimits", "Fetched", "Reach", "fetch"]
 
 _BLOCK_BYTES = 1024 * 1024
 _MAX_TITLE_LENGTH = 200
@@ -57,24 +59,32 @@ def fetch(
     reach: Reach,
     check: Callable[[], None],
     allow_generic_extractor: bool = False,
+    buckets: Buckets | None = None,
 ) -> Fetched:
     """Download a video into a new folder inside `folder`.
 
     check: called at least once a second; what it raises (a deadline, a cancelled task) ends the fetch and is raised
         here.
     allow_generic_extractor: let yt-dlp look for videos in pages of sites it does not know.
+    buckets: what s3 URLs may name; None for nothing.
 
     Raises PermanentError or TransientError with a sentence for the person who gave the URL. On any error nothing is
     left in `folder`.
     """
     source = parse_source_url(url)
-    if source.scheme not in DEFAULT_PORTS:
-        raise PermanentError(ErrorKind.UNSUPPORTED_URL, f"{source.url}: only http and https can be fetched.")
+    if source.scheme == BUCKET_SCHEME and buckets is None:
+        raise not_opened(source)
+    if source.scheme not in (*DEFAULT_PORTS, BUCKET_SCHEME):
+        raise PermanentError(ErrorKind.UNSUPPORTED_URL, f"{source.url}: only http, https and s3 can be fetched.")
     own_folder = Path(tempfile.mkdtemp(prefix="fetch-", dir=folder))
 
     def as_file() -> Fetched:
         path = own_folder / "file"
-        got = download(source, path, limits, reach=reach, check=check)
+        got: Download
+        if buckets is not None and source.scheme == BUCKET_SCHEME:
+            got = download_object(source, path, limits, buckets=buckets, check=check)
+        else:
+            got = download(source, path, limits, reach=reach, check=check)
         return Fetched(path, got.sha256, got.size_bytes, _clean_title(got.file_name), got.final_url, "file")
 
     def from_site() -> Fetched | None:
@@ -86,6 +96,8 @@ def fetch(
         return None if video is None else _from_site_video(video, check)
 
     try:
+        if source.scheme == BUCKET_SCHEME:
+            return as_file()
         if not _looks_like_a_file(source):
             return from_site() or as_file()
         try:

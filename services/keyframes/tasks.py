@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from services.keyframes import store
 from services.keyframes.decoder import Decoder
 from services.keyframes.extraction import Extraction
-from services.keyframes.fetch import Fetched, FetchLimits, Reach, fetch
+from services.keyframes.fetch import Buckets, Fetched, FetchLimits, Reach, fetch
 from services.keyframes.frames import DecodeLimits
 from services.keyframes.store import SourceResult, SourceWork
 from shared.blobs import BlobMissing, BlobStore
@@ -19,6 +21,12 @@ from shared.errors import ErrorKind, PermanentError
 from shared.pipeline import Stage as StageName
 from shared.runner import Stage, Work
 from shared.settings import Settings
+
+if TYPE_CHECKING:
+    from shared.s3 import S3
+
+#: How long a server or a store of somebody's videos may say nothing.
+READ_TIMEOUT_S = 15
 
 
 def make_stage(
@@ -29,11 +37,12 @@ def make_stage(
         max_bytes=settings.max_video_bytes,
         max_redirects=settings.max_redirects,
         connect_timeout_s=5,
-        read_timeout_s=15,
+        read_timeout_s=READ_TIMEOUT_S,
         total_timeout_s=settings.fetch_timeout_s,
         max_duration_s=settings.max_video_s,
     )
     reach = Reach(settings.allow_private_hosts, settings.fetch_port_numbers)
+    buckets = _buckets(settings)
     # The stage's deadline ends a video; the decoder's own limits also do where this process cannot look any more.
     decode_limits = DecodeLimits(
         max_duration_s=settings.max_video_s,
@@ -51,6 +60,7 @@ def make_stage(
                 reach=reach,
                 check=work.check,
                 allow_generic_extractor=settings.allow_generic_extractor,
+                buckets=buckets,
             )
             return
         if source.upload is None:
@@ -100,3 +110,18 @@ def make_stage(
         )
 
     return Stage(StageName.KEYFRAMES, settings.keyframes_deadline_s, store.load, compute, store.save)
+
+
+def _buckets(settings: Settings) -> Buckets | None:
+    """Where jobs may take videos from; None for nowhere, and then nothing here ever asks for credentials."""
+    if not settings.s3_source_places:
+        return None
+
+    @cache
+    def store() -> S3:
+        from shared.s3 import S3
+
+        # Once each: what breaks is taken up where it ended, and tried again as a task.
+        return S3(settings, read_timeout_s=READ_TIMEOUT_S, attempts=1)
+
+    return Buckets(settings.s3_source_places, lambda: store().client)

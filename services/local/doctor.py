@@ -11,7 +11,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
-from services.local.checks import machine, servers, work
+from services.local.checks import machine, servers, store, work
 from services.local.checks.check import Check, Finding, Need, Subject, Verdict
 from services.local.installation import BLOBS, REDIS, WORK, open_installation
 from services.local.redis import running_url
@@ -21,17 +21,18 @@ from shared.schema import is_usable, schema_revision
 from shared.settings import SettingError, Settings, load_settings
 from shared.start import connect_redis
 
-CHECKS: tuple[Check, ...] = (*machine.CHECKS, *servers.CHECKS, *work.CHECKS)
+CHECKS: tuple[Check, ...] = (*machine.CHECKS, *servers.CHECKS, *work.CHECKS, *store.CHECKS)
 
 #: Why a check that needs something cannot be made.
 Missing = dict[Need, str]
 
 
-def examine(environ: Mapping[str, str] | None, folder: Path | None) -> Iterator[Finding]:
+def examine(environ: Mapping[str, str] | None, folder: Path | None, *, thorough: bool = False) -> Iterator[Finding]:
     """What each check finds, one after the other.
 
     environ: the settings to look at, the process's own when left out. folder: the data folder of an embedded Reelmap,
-    running or not; None looks at the servers that the settings name.
+    running or not; None looks at the servers that the settings name. thorough: also
+    what takes longer the more there is.
     """
     missing: Missing = {}
     settings = yield from _read_settings(environ, missing)
@@ -41,7 +42,7 @@ def examine(environ: Mapping[str, str] | None, folder: Path | None) -> Iterator[
         database = yield from _reach_postgres(settings, missing, stack)
         redis = yield from _reach_redis(settings, missing, stack)
         subject = Subject(settings, folder, database, redis, missing)
-        for check in CHECKS:
+        for check in (*CHECKS, *(store.THOROUGH_CHECKS if thorough else ())):
             yield _look(check, subject)
 
 

@@ -103,11 +103,30 @@ def test_deleting_twice_is_no_error(blobs, picture):
 def test_names_come_with_the_time_they_were_written(blobs, picture):
     blobs.put("pictures/a/1.jpg", picture)
     blobs.put("uploads/b", picture)
-    [(name, written_at)] = blobs.names("pictures/")
+    [(name, written_at, size_bytes)] = blobs.entries("pictures/")
+    assert size_bytes == picture.stat().st_size
     assert name == "pictures/a/1.jpg" and abs(written_at - time.time()) < 60
-    assert [name for name, _ in blobs.names("pictures/a/1")] == ["pictures/a/1.jpg"]
-    assert [name for name, _ in blobs.names("pictures/b/")] == []
-    assert sorted(name for name, _ in blobs.names("")) == ["pictures/a/1.jpg", "uploads/b"]
+    assert [entry.name for entry in blobs.entries("pictures/a/1")] == ["pictures/a/1.jpg"]
+    assert list(blobs.entries("pictures/b/")) == []
+    assert [entry.name for entry in blobs.entries("")] == ["pictures/a/1.jpg", "uploads/b"]
+
+
+def test_blobs_are_listed_in_the_order_of_their_names(blobs, picture):
+    names = [
+        "pictures/a-b/1",
+        "pictures/a.b",
+        "pictures/a/0001.jpg",
+        "pictures/a/0001_small.jpg",
+        "pictures/ab",
+        "up/b",
+    ]
+    blobs.put_all(dict.fromkeys(reversed(names), picture))
+    assert [entry.name for entry in blobs.entries("")] == names
+
+
+def test_nothing_is_unfinished_after_a_put(blobs, picture):
+    blobs.put("pictures/a/1.jpg", picture)
+    assert list(blobs.unfinished()) == []
 
 
 @pytest.mark.parametrize("name", ["../secret", "/etc/passwd", "a/../../b", "", "a//b", "a/./b", "a b", "a\x00b"])

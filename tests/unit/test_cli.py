@@ -17,7 +17,7 @@ from shared.errors import ErrorKind, PermanentError
 from shared.settings import SettingError
 
 EVERY_COMMAND = (  # noqa: SIM905
-    "backup cancel cluster clusters delete doctor embed jobs keyframes keys models "
+    "backup cancel cluster clusters delete doctor embed gc jobs keyframes keys models "
     "restore retry search sources status submit up"
 ).split()
 

@@ -104,7 +104,9 @@ def add_sources(job_id: str, json_data: SourcesRequest, headers_data: Idempotenc
     """Add videos to a job"""
 
     def act(connection: Connection) -> tuple[str, list[str]]:
-        return job_id, commands.add_sources(connection, current_project_id(), job_id, json_data.videos)
+        return job_id, commands.add_sources(
+            connection, current_project_id(), service().settings, job_id, json_data.videos
+        )
 
     return _accept(act, headers_data.idempotency_key)
 

@@ -14,10 +14,10 @@ from services.api.queries.jobs import job_not_found, require_job
 from services.api.schemas import MAX_URLS, JobRequest
 from shared import tasks
 from shared.errors import PermanentError
-from shared.settings import Settings
+from shared.settings import Place, Settings
 from shared.tables import jobs
 from shared.tasks import JobState
-from shared.urls import UPLOAD_SCHEME, SourceUrl, parse_source_url
+from shared.urls import BUCKET_SCHEME, UPLOAD_SCHEME, SourceUrl, not_opened, parse_source_url
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def submit_job(
     """
     key_frames = choices.key_frame_settings(request.key_frames.model_dump(), "key_frames")
     clustering = choices.clustering_settings(request.clustering.model_dump(), "clustering")
-    new, repeated = _new_sources(connection, project_id, request.videos)
+    new, repeated = _new_sources(connection, project_id, settings, request.videos)
     models = choices.default_models(request.models)
     choices.check_models(connection, settings, _model_fields(request.models, models))
     job_id: str = connection.execute(
@@ -55,14 +55,16 @@ def _model_fields(given: Sequence[str] | None, models: Sequence[str]) -> list[tu
     return [(f"models.{i}", name) for i, name in enumerate(given)] if given else [("models", name) for name in models]
 
 
-def add_sources(connection: Connection, project_id: str, job_id: str, urls: Sequence[str]) -> list[str]:
+def add_sources(
+    connection: Connection, project_id: str, settings: Settings, job_id: str, urls: Sequence[str]
+) -> list[str]:
     """Add URLs to a job that is not cancelled. Returns those that were repeated or there already.
 
     Raises `NotFound`, `Conflict`, `Invalid` or `TooLarge`.
     """
     # The job before its uploads, as deletion does, so that the two never wait for each other.
     _lock_to_grow(connection, project_id, job_id)
-    new, repeated = _new_sources(connection, project_id, urls)
+    new, repeated = _new_sources(connection, project_id, settings, urls)
     there = _insert_sources(connection, job_id, new)
     if len(there) < len(new):
         tasks.next_round(connection, job_id)
@@ -125,12 +127,14 @@ def retry_job(connection: Connection, project_id: str, job_id: str) -> None:
 # --- Sources ------------------------------------------------------------------------------------------------------
 
 
-def _new_sources(connection: Connection, project_id: str, urls: Sequence[str]) -> tuple[list[NewSource], list[str]]:
+def _new_sources(
+    connection: Connection, project_id: str, settings: Settings, urls: Sequence[str]
+) -> tuple[list[NewSource], list[str]]:
     """One source for each different URL, and the URLs that were named more than once."""
     if len(urls) > MAX_URLS:
         sentence = f"at most {MAX_URLS} URLs in one call, not {len(urls)}; send the rest to POST /jobs/{{id}}/sources"
         raise TooLarge(f"videos: {sentence}", [("videos", sentence)])
-    parsed, errors = _parse(urls)
+    parsed, errors = _parse(urls, settings.s3_source_places)
     file_names = _upload_names(connection, project_id, (url.target for _, url in parsed if url.scheme == UPLOAD_SCHEME))
     found: dict[str, NewSource] = {}
     repeated: dict[str, None] = {}
@@ -138,7 +142,7 @@ def _new_sources(connection: Connection, project_id: str, urls: Sequence[str]) -
         if url.url in found:
             repeated[url.url] = None
         elif url.scheme != UPLOAD_SCHEME:
-            found[url.url] = NewSource(url.url, url.host, None)
+            found[url.url] = NewSource(url.url, url.limit_key, None)
         elif url.target in file_names:
             found[url.url] = NewSource(url.url, None, file_names[url.target])
         else:
@@ -148,13 +152,16 @@ def _new_sources(connection: Connection, project_id: str, urls: Sequence[str]) -
     return list(found.values()), list(repeated)
 
 
-def _parse(urls: Sequence[str]) -> tuple[list[tuple[str, SourceUrl]], list[FieldError]]:
+def _parse(urls: Sequence[str], places: Sequence[Place]) -> tuple[list[tuple[str, SourceUrl]], list[FieldError]]:
     parsed: list[tuple[str, SourceUrl]] = []
     errors: list[FieldError] = []
     for index, url in enumerate(urls):
         field = f"videos.{index}"
         try:
-            parsed.append((field, parse_source_url(url)))
+            source = parse_source_url(url)
+            if source.scheme == BUCKET_SCHEME and not source.is_in(places):
+                raise not_opened(source)
+            parsed.append((field, source))
         except PermanentError as error:
             errors.append((field, error.message))
     return parsed, errors

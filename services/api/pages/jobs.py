@@ -143,7 +143,7 @@ def add_sources(job_id: str) -> Answer:
     def act(connection: Connection) -> None:
         urls.extend(forms.add_files(connection, current_project_id(), files))
         asked = parse(SourcesRequest, {"videos": urls})
-        commands.add_sources(connection, current_project_id(), job_id, asked.videos)
+        commands.add_sources(connection, current_project_id(), service().settings, job_id, asked.videos)
 
     return _do(job_id, act, form="sources", urls=urls)
 

@@ -75,6 +75,8 @@ def source_name(title: str | None, url: str) -> str:
     """What a source is called: its title, else the end of its URL."""
     if title:
         return title
+    if url.startswith("s3://"):
+        return url.rpartition("/")[2]  # letter by letter, as the store has it
     parts = urlsplit(url)
     last = unquote(parts.path.rstrip("/").rsplit("/", 1)[-1])
     return last if "." in last or parts.scheme == "upload" else url

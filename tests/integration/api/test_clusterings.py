@@ -193,7 +193,7 @@ def test_a_key_frames_picture_is_kept_by_browsers_for_ever(client, cluster):
 
 
 def test_a_picture_that_is_gone_is_not_found(client, cluster, service):
-    for name, _ in list(service.blobs.names("")):
+    for name, *_ in list(service.blobs.entries("")):
         service.blobs.delete([name])
     answer = client.get(cluster["medoid"]["image"])
     assert (answer.status_code, answer.content_type) == (404, "application/problem+json")

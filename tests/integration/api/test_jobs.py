@@ -512,7 +512,7 @@ def count(database, *tables: str) -> list[int]:
 
 
 def files(service) -> int:
-    return sum(1 for _ in service.blobs.names(""))
+    return sum(1 for _ in service.blobs.entries(""))
 
 
 def test_a_deleted_job_leaves_no_row_and_no_blob(client, submit, workers, database, service):

@@ -106,4 +106,4 @@ def test_a_job_can_be_deleted_while_the_store_is_away(client, key_frame, link, s
     link[0]("cut")
     assert client.delete(f"/api/v1/jobs/{job['id']}").status_code == 204
     link[0]("pass")
-    assert len(list(service.blobs.names("pictures/"))) == 2, "orphans, which the dispatcher collects"
+    assert len(list(service.blobs.entries("pictures/"))) == 2, "orphans, which the dispatcher collects"

@@ -131,8 +131,9 @@ def test_a_search_finds_only_key_frames_of_its_projects_jobs(with_key, keyed, da
 
 @pytest.mark.parametrize(
     "url",
-    ["s3://bucket/key.mp4", "file:///etc/passwd", "ftp://example.org/a", "gopher://example.org", "data:video/mp4,x",
-     "javascript:alert(1)", "concat:a|b", "http+unix://x", "S3://b/k", "//example.org/a", "upload:../x", "upload://x"],
+    ["s3://bucket/key.mp4", "s3://bucket/", "s3://b/../k", "S3://b/k", "file:///etc/passwd", "ftp://example.org/a",
+     "gopher://example.org", "data:video/mp4,x", "javascript:alert(1)", "concat:a|b", "http+unix://x",
+     "//example.org/a", "upload:../x", "upload://x"],
 )  # fmt: skip
 def test_other_schemes_are_refused_in_one_sentence(standing_client, url):
     answer = standing_client.post("/api/v1/jobs", json={"videos": [url], "models": ["hog_color"]})

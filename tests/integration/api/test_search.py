@@ -213,7 +213,7 @@ def gif() -> bytes:
 def test_what_is_no_picture_or_too_large_a_one_is_refused_at_the_door(standing_client, standing_job_id, picture):
     answer = send(standing_client, picture)
     assert (answer.status_code, fields(answer)) == (422, ["picture"])
-    assert list(standing_client.application.extensions["reelmap"].blobs.names("queries/")) == []
+    assert list(standing_client.application.extensions["reelmap"].blobs.entries("queries/")) == []
 
 
 def test_a_picture_of_too_many_bytes_is_refused_while_it_is_read(standing_client, standing_job_id):

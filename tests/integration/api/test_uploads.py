@@ -15,7 +15,7 @@ CONTENT = b"moving pictures" * 1000
 
 
 def blobs(service) -> list[str]:
-    return [name for name, _ in service.blobs.names("")]
+    return [entry.name for entry in service.blobs.entries("")]
 
 
 def test_a_raw_body_becomes_an_upload_that_a_job_can_use(client, service, submit):

@@ -90,7 +90,7 @@ def all_rows(database: Database) -> dict[str, Sequence[Any]]:
 
 
 def all_blobs(folder: Path) -> dict[str, bytes]:
-    return {name: FolderBlobs(folder / "blobs").read(name) for name, _ in FolderBlobs(folder / "blobs").names("")}
+    return {name: FolderBlobs(folder / "blobs").read(name) for name, *_ in FolderBlobs(folder / "blobs").entries("")}
 
 
 def rows_of(folder: Path) -> dict[str, Sequence[Any]]:

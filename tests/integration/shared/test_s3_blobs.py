@@ -73,7 +73,7 @@ def test_a_store_that_does_not_do_what_it_is_asked_is_a_transient_error(
         r"take pictures/1\.jpg": lambda: blobs.put("pictures/1.jpg", picture),
         r"give pictures/1\.jpg": lambda: blobs.read("pictures/1.jpg"),
         r"remove pictures/1\.jpg": lambda: blobs.delete(["pictures/1.jpg"]),
-        "list its objects": lambda: list(blobs.names("")),
+        "list its objects": lambda: list(blobs.entries("")),
     }.items():
         with pytest.raises(TransientError, match=f"bucket {bucket}, could not {what}: .*{reason}") as raised:
             use()
@@ -97,7 +97,7 @@ def test_what_is_no_blob_of_ours_has_no_name(object_store, picture):
     client = S3(settings).client
     for key in ("a/", "a/pictures/", "a/pictures/my holiday.jpg", "b/pictures/2.jpg"):
         client.put_object(Bucket=settings.blobs_bucket.split("/")[0], Key=key, Body=b"")
-    assert [name for name, _ in blobs.names("")] == ["pictures/1.jpg"]
+    assert [entry.name for entry in blobs.entries("")] == ["pictures/1.jpg"]
 
 
 def test_a_bucket_that_is_not_there_is_no_missing_blob(object_store, picture):

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from shared.errors import ErrorKind, PermanentError
-from shared.urls import parse_source_url
+from shared.urls import not_opened, parse_source_url
 
 
 @pytest.mark.parametrize(
@@ -25,6 +25,11 @@ from shared.urls import parse_source_url
         ("http://[::1]:8000/a", "http://[::1]:8000/a"),
         ("http://[0:0:0:0:0:0:0:1]/a", "http://[::1]/a"),
         ("upload:0b1c2d3e-aa", "upload:0b1c2d3e-aa"),
+        (" S3://bucket/Films/a.MP4 ", "s3://bucket/Films/a.MP4"),
+        # A key is taken letter by letter: nothing in it is decoded, encoded, normalised or split off.
+        ("s3://my-bucket.1/a%20b+c d.mp4?v=1#t", "s3://my-bucket.1/a%20b+c d.mp4?v=1#t"),
+        ("s3://bucket/cafe\u0301/%2e%2e/a.mp4", "s3://bucket/cafe\u0301/%2e%2e/a.mp4"),
+        ("s3://bucket//a...mp4", "s3://bucket//a...mp4"),
     ],
 )
 def test_one_spelling_for_what_is_the_same_url(text: str, url: str) -> None:
@@ -40,10 +45,11 @@ def test_one_spelling_for_what_is_the_same_url(text: str, url: str) -> None:
         ("http://127.1/x", "127.1"),
         ("http://①②⑦.0.0.1/x", "127.0.0.1"),
         ("upload:abc", "upload"),
+        ("s3://videos.example/a", "s3://videos.example"),
     ],
 )
 def test_the_host_for_the_limit_per_host(text: str, host: str) -> None:
-    assert parse_source_url(text).host == host
+    assert parse_source_url(text).limit_key == host
 
 
 def test_the_parts_are_those_a_request_needs() -> None:
@@ -61,7 +67,6 @@ def test_the_parts_are_those_a_request_needs() -> None:
         ("file:///etc/passwd", "http://"),
         ("javascript:alert(1)", "http://"),
         ("data:video/mp4;base64,AAAA", "http://"),
-        ("s3://bucket/a.mp4", "http://"),
         ("http://", "no host"),
         ("http:///a.mp4", "no host"),
         ("https://me:secret@example.com/", "user name"),
@@ -69,7 +74,26 @@ def test_the_parts_are_those_a_request_needs() -> None:
         ("http://example.com/\x00a", "control"),
         ("http://exa\tmple.com/", "control"),
         ("https://a.example/\ud800", "surrogate"),
-        ("s3://bucket/key.mp4", "http:// or https://"),
+        ("rtmp://bucket/key.mp4", "http://, https:// or s3://"),
+        ("s3://", "s3://bucket/key"),
+        ("s3:///key.mp4", "s3://bucket/key"),
+        ("s3://Bucket/key.mp4", "s3://bucket/key"),
+        ("s3://me:secret@bucket/key.mp4", "s3://bucket/key"),
+        ("s3://bucket:80/key.mp4", "s3://bucket/key"),
+        ("s3://b..t/key.mp4", "s3://bucket/key"),
+        ("s3://bucket%2Fother/key.mp4", "s3://bucket/key"),
+        ("s3://bucket?/key.mp4", "s3://bucket/key"),
+        ("s3://bucket", "each video in it"),
+        ("s3://bucket/", "each video in it"),
+        ("s3://bucket/videos/", "each video in it"),
+        ("s3://bucket/videos/../secret.mp4", "part . or .."),
+        ("s3://bucket/../other/a.mp4", "part . or .."),
+        ("s3://bucket/./a.mp4", "part . or .."),
+        ("s3://bucket/videos/..", "part . or .."),
+        ("s3://bucket/videos\\..\\a.mp4", "backslash"),
+        ("s3://bucket/a\nb.mp4", "control"),
+        ("s3://bucket/a\u202e4pm.exe", "cannot be seen"),
+        ("s3://bucket/" + "é" * 513, "longer than 1024 bytes"),
         ("http://example.com:99999/", "malformed"),
         ("http://example.com:x/", "malformed"),
         ("http://example.com:0/", "port 0"),
@@ -96,3 +120,32 @@ def test_a_password_is_not_repeated_in_the_reason() -> None:
     with pytest.raises(PermanentError) as caught:
         parse_source_url("https://me:secret@example.com/a.mp4")
     assert "secret" not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("url", "is_open"),
+    [
+        ("s3://archive/any/key.mp4", True),
+        ("s3://shared/videos/a.mp4", True),
+        ("s3://shared/videos//a.mp4", True),
+        ("s3://shared/videos/%2e%2e/secret.mp4", True),  # a key that is really called so
+        ("s3://shared/videos", False),
+        ("s3://shared/videos-secret/a.mp4", False),
+        ("s3://shared/Videos/a.mp4", False),
+        ("s3://shared/other/videos/a.mp4", False),
+        ("s3://shared//videos/a.mp4", False),
+        ("s3://archive2/a.mp4", False),
+        ("s3://archiv/a.mp4", False),
+    ],
+)
+def test_a_place_opens_what_lies_below_it_and_nothing_beside_it(url: str, is_open: bool) -> None:
+    assert parse_source_url(url).is_in([("archive", ""), ("shared", "videos/")]) is is_open
+
+
+def test_who_asks_for_what_is_not_opened_is_told_what_to_do_and_not_what_is() -> None:
+    error = not_opened(parse_source_url("s3://bucket/a.mp4"))
+    assert error.kind is ErrorKind.FORBIDDEN
+    assert error.message == (
+        "“s3://bucket/a.mp4” cannot be used as a video's address: this Reelmap does not fetch from there. Ask who runs "
+        "it to name the bucket in REELMAP_S3_SOURCES, or download the video and upload it."
+    )

@@ -1,0 +1,104 @@
+"""`reelmap gc`: removes what nothing uses, of servers that the settings name or of a data folder."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from sqlalchemy.exc import DBAPIError
+
+from services.local.installation import BLOBS, WORK, open_installation
+from shared import housekeeping
+from shared.blobs import BlobStore, open_blobs
+from shared.db import Database, is_unavailable
+from shared.errors import ErrorKind, PermanentError, one_line
+from shared.pipeline import Queue
+from shared.schema import is_usable, schema_revision
+from shared.settings import Settings, load_settings
+
+
+@dataclass(frozen=True)
+class _Stores:
+    """What is looked through. may_run: whether somebody may be writing to it now."""
+
+    settings: Settings
+    database: Database
+    blobs: BlobStore
+    may_run: bool
+
+
+def collect(folder: Path | None, *, older_than_s: float, delete: bool) -> list[housekeeping.Heap]:
+    """Remove what nothing uses and is older than that, or only look for it. Returns what that is, kind by kind.
+
+    folder: of `reelmap up`, running or not; None takes the servers of the settings. Raises PermanentError for an age at
+    which a blob may still wait for the row that names it, unless the folder's Reelmap does not run.
+    """
+    with _stores(folder) as stores:
+        least_s = housekeeping.least_age_s(stores.settings)
+        if stores.may_run and older_than_s < least_s:
+            raise PermanentError(
+                ErrorKind.BAD_PARAMETERS,
+                f"What is younger than {least_s / 3600:.3g} hours may belong to a video that is being worked on "
+                "(REELMAP_KEYFRAMES_DEADLINE_S and half an hour). Name a higher --older-than.",
+            )
+        try:
+            _require_schema(stores.database)
+            return housekeeping.tidy(
+                stores.database,
+                stores.blobs,
+                _work_folders(stores.settings),
+                older_than_s=older_than_s,
+                delete=delete,
+            )
+        except DBAPIError as error:
+            if not is_unavailable(error):
+                raise
+            raise PermanentError(
+                ErrorKind.STORE_UNAVAILABLE, f"The database does not answer: {one_line(error)}"
+            ) from None
+
+
+@contextmanager
+def _stores(folder: Path | None) -> Iterator[_Stores]:
+    settings = load_settings()
+    if folder is None:
+        settings.require("database_url")
+        with _database(settings) as database:
+            yield _Stores(settings, database, open_blobs(settings), may_run=True)
+        return
+    with open_installation(folder) as opened:
+        settings = replace(
+            settings,
+            database_url=opened.database_url,
+            blobs_folder=None if settings.blobs_bucket else opened.folder / BLOBS,
+            work_folder=opened.folder / WORK,
+        )
+        with _database(settings) as database:
+            yield _Stores(settings, database, open_blobs(settings), may_run=opened.is_running)
+
+
+@contextmanager
+def _database(settings: Settings) -> Iterator[Database]:
+    database = Database(settings.database_url, application_name="reelmap-gc")
+    try:
+        yield database
+    finally:
+        database.dispose()
+
+
+def _require_schema(database: Database) -> None:
+    with database.transaction() as connection:
+        if not is_usable(schema_revision(connection)):
+            raise PermanentError(
+                ErrorKind.STORE_UNAVAILABLE,
+                "The database has another schema than this version needs. Migrate it, see docs/operations.md.",
+            )
+
+
+def _work_folders(settings: Settings) -> list[Path]:
+    """Where processes of this machine make their folders; not the system's temporary folder, which others use too."""
+    base = settings.work_folder or Path(tempfile.gettempdir(), "reelmap")
+    return [base, *(base / queue.value for queue in Queue)]

@@ -1,0 +1,199 @@
+"""Removes what nothing refers to: old rows that nobody comes back for, orphaned blobs, uploads that never ended.
+
+The dispatcher does it every hour and `reelmap gc` when a person says so, both while everything runs. Videos and
+extractions are not among it: their rows are written together with the source that names them, and go with the last one.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from sqlalchemy import text
+
+from shared.blobs import BlobEntry, BlobStore
+from shared.db import Database
+from shared.settings import Settings
+from shared.work_folders import abandoned
+
+#: Rows are kept for a day, as the API promises for uploads and repeated requests; blobs are, unless somebody says less.
+KEPT_S = 24 * 3600.0
+#: Added to the longest time that a worker may take: the last minute before it is killed, a save that waits for
+#: Postgres, clocks that differ, and a large file on its way into a bucket, which dates it from when that began.
+MARGIN_S = 1800.0
+#: Names looked up, and then deleted, at a time: the fewer, the sooner a blob goes after it was looked up.
+BATCH = 1000
+#: Where `reelmap doctor` puts what it writes to see whether it can.
+PROBES = "probes/"
+
+_OLD = "created_at < now() - make_interval(secs => :older_than_s)"
+_UNUSED_UPLOAD = "NOT EXISTS (SELECT FROM sources s WHERE s.url = 'upload:' || u.id)"
+
+#: Kinds of rows, their tables, and which of them go.
+_ROWS = (
+    ("query pictures", "queries", _OLD),
+    ("idempotency keys", "idempotency_keys", _OLD),
+    ("uploads of no job", "uploads", f"{_OLD} AND {_UNUSED_UPLOAD}"),
+)
+
+
+@dataclass
+class Heap:
+    """Things of one kind that nothing uses.
+
+    size_bytes: 0 for rows. oldest_at: seconds since the epoch; None when there are none.
+    """
+
+    kind: str
+    count: int = 0
+    size_bytes: int = 0
+    oldest_at: float | None = None
+
+    def add(self, at: float, size_bytes: int = 0) -> None:
+        """Count one more."""
+        self.count += 1
+        self.size_bytes += size_bytes
+        self.oldest_at = at if self.oldest_at is None else min(at, self.oldest_at)
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where blobs of one kind live, and how to tell which of the names `:names` some row refers to.
+
+    goes: a condition on rows that housekeeping removes itself, whose blobs a dry run therefore counts.
+    """
+
+    kind: str
+    prefix: str
+    referred: str
+    goes: str = "false"
+
+
+_PLACES = (
+    # Pictures live and die with their extraction, whose id is in their names: `pictures/<extraction>/<picture>`.
+    _Place(
+        "pictures in the store",
+        "pictures/",
+        """SELECT n.name
+        FROM unnest(CAST(:names AS text[])) AS n (name) CROSS JOIN split_part(n.name, '/', 2) AS folder
+        JOIN extractions u ON u.id = CASE WHEN folder ~ '^[0-9a-f-]{36}$' THEN CAST(folder AS uuid) END
+        WHERE true""",
+    ),
+    _Place(
+        "uploads in the store",
+        "uploads/",
+        "SELECT u.blob FROM uploads u WHERE u.blob = ANY(:names)",
+        goes=f"u.{_OLD} AND {_UNUSED_UPLOAD}",
+    ),
+    _Place(
+        "query pictures in the store",
+        "queries/",
+        "SELECT u.blob FROM queries u WHERE u.blob = ANY(:names)",
+        goes=f"u.{_OLD}",
+    ),
+    _Place("probes in the store", PROBES, "SELECT u.blob FROM uploads u WHERE false"),
+)
+
+
+def least_age_s(settings: Settings) -> float:
+    """How old a blob must be for nobody to be about to write the row that names it, while Reelmap runs."""
+    return settings.keyframes_deadline_s + MARGIN_S
+
+
+def tidy(
+    database: Database,
+    blobs: BlobStore,
+    work_folders: Iterable[Path] = (),
+    *,
+    older_than_s: float,
+    delete: bool,
+) -> list[Heap]:
+    """Remove what nothing uses, or only look for it. Returns what that is, kind by kind.
+
+    older_than_s: of blobs; see `least_age_s`. Rows are kept for a day at least. work_folders: where processes of this
+    machine work; what killed ones left there goes whatever its age, because a lock says whether somebody works in it.
+    """
+    rows_s = max(older_than_s, KEPT_S)
+    heaps = [_old_rows(database, *kind, older_than_s=rows_s, delete=delete) for kind in _ROWS]
+    for place in _PLACES:
+        heap = Heap(place.kind)
+        heaps.append(heap)
+        for orphans in _orphans(database, blobs, place, older_than_s, None if delete else rows_s):
+            if delete:
+                blobs.delete(entry.name for entry in orphans)
+            for entry in orphans:
+                heap.add(entry.written_at, entry.size_bytes)
+    heaps.append(_unfinished(blobs, older_than_s, delete=delete))
+    heaps.append(_work_folders(work_folders, delete=delete))
+    return heaps
+
+
+def _old_rows(database: Database, kind: str, table: str, goes: str, *, older_than_s: float, delete: bool) -> Heap:
+    values: dict[str, object] = {"older_than_s": older_than_s}
+    found = f"SELECT u.created_at FROM {table} u WHERE u.{goes}"
+    with database.transaction() as connection:
+        if delete and table == "uploads":
+            # Locked first and looked at again: a job that was submitted meanwhile keeps its uploads.
+            lock = f"SELECT u.id FROM uploads u WHERE u.{goes} ORDER BY u.id FOR UPDATE SKIP LOCKED"
+            values["ids"] = list(connection.execute(text(lock), values).scalars())
+            goes += " AND u.id = ANY(CAST(:ids AS uuid[]))"
+        if delete:
+            found = f"DELETE FROM {table} u WHERE u.{goes} RETURNING u.created_at"
+        count, oldest_at = connection.execute(
+            text(f"WITH found AS ({found}) SELECT count(*), extract(epoch FROM min(created_at)) FROM found"), values
+        ).one()
+    return Heap(kind, count, 0, None if oldest_at is None else float(oldest_at))
+
+
+def _orphans(
+    database: Database, blobs: BlobStore, place: _Place, older_than_s: float, rows_go_after_s: float | None
+) -> Iterator[list[BlobEntry]]:
+    """The old blobs of a place that no row names, by batches, each just looked up.
+
+    rows_go_after_s: take rows of that age for gone that housekeeping would remove; None where they are gone already.
+    """
+    written_before = time.time() - older_than_s
+    old = (entry for entry in blobs.entries(place.prefix) if entry.written_at < written_before)
+    while batch := list(islice(old, BATCH)):
+        referred = _referred(database, place, [entry.name for entry in batch], rows_go_after_s)
+        yield [entry for entry in batch if entry.name not in referred]
+
+
+def is_referred(database: Database, name: str) -> bool:
+    """Whether some row refers to the blob."""
+    return any(_referred(database, place, [name], None) for place in _PLACES if name.startswith(place.prefix))
+
+
+def _referred(database: Database, place: _Place, names: list[str], rows_go_after_s: float | None) -> set[str]:
+    statement = place.referred
+    values: dict[str, object] = {"names": names}
+    if rows_go_after_s is not None:
+        statement += f" AND NOT ({place.goes})"
+        values["older_than_s"] = rows_go_after_s
+    with database.transaction() as connection:
+        return set(connection.execute(text(statement), values).scalars())
+
+
+def _unfinished(blobs: BlobStore, older_than_s: float, *, delete: bool) -> Heap:
+    heap = Heap("unfinished uploads to the store")
+    for put in blobs.unfinished():
+        if put.begun_at < time.time() - older_than_s:
+            if delete:
+                put.abandon()
+            heap.add(put.begun_at, put.size_bytes)
+    return heap
+
+
+def _work_folders(parents: Iterable[Path], *, delete: bool) -> Heap:
+    heap = Heap("work folders of killed processes")
+    for parent in parents:
+        for folder in abandoned(parent):
+            size_bytes = sum(path.lstat().st_size for path in folder.rglob("*"))
+            heap.add(folder.stat().st_mtime, size_bytes)
+            if delete:
+                shutil.rmtree(folder, ignore_errors=True)
+    return heap

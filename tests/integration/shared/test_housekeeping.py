@@ -1,0 +1,268 @@
+"""What nothing refers to goes, and nothing else."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from services.api.commands.deletion import delete_job
+from services.api.commands.jobs import submit_job
+from services.api.problems import Invalid
+from services.api.schemas import JobRequest
+from services.keyframes import store as keyframes_store
+from shared.blobs import BlobEntry
+from shared.folder_blobs import FolderBlobs
+from shared.housekeeping import BATCH, KEPT_S, Heap, least_age_s, tidy
+from shared.settings import Settings
+from shared.tables import DEFAULT_PROJECT_ID
+from shared.work_folders import work_folder
+
+DAY_S = 24 * 3600
+
+
+@pytest.fixture
+def blobs(tmp_path: Path) -> FolderBlobs:
+    return FolderBlobs(tmp_path / "blobs")
+
+
+def put(blobs: FolderBlobs, tmp_path: Path, *names: str, age_s: float = 2 * DAY_S) -> None:
+    for name in names:
+        source = tmp_path / "source"
+        source.write_bytes(b"x")
+        blobs.put(name, source)
+        os.utime(blobs.folder / name, (time.time() - age_s,) * 2)
+
+
+def names(blobs: FolderBlobs) -> set[str]:
+    return {entry.name for entry in blobs.entries("")}
+
+
+def tidied(database, blobs, *, delete: bool = True, older_than_s: float = DAY_S, **others) -> dict[str, Heap]:
+    return {heap.kind: heap for heap in tidy(database, blobs, older_than_s=older_than_s, delete=delete, **others)}
+
+
+def counts(heaps: dict[str, Heap]) -> dict[str, int]:
+    return {kind: heap.count for kind, heap in heaps.items() if heap.count}
+
+
+def test_old_blobs_that_no_row_names_go_and_the_others_stay(rows, database, blobs, tmp_path):
+    rows.job()
+    rows.cut_up(*rows.claim(*rows.task_ids("keyframes")))
+    pictures = [row[0] for row in rows.all("SELECT unnest(ARRAY[blob, small_blob]) FROM key_frames")]
+    rows.do(
+        """INSERT INTO uploads (project_id, file_name, size_bytes, sha256, blob)
+        VALUES (:p, 'f', 1, 's', 'uploads/used')""",
+        p=DEFAULT_PROJECT_ID,
+    )
+    rows.do("INSERT INTO queries (project_id, model, blob) VALUES (:p, 'm', 'queries/used')", p=DEFAULT_PROJECT_ID)
+    used = {*pictures, "uploads/used", "queries/used"}
+    unused = {
+        "pictures/00000000-0000-0000-0000-00000000abcd/0000010.jpg",
+        "pictures/not-an-id/x.jpg",
+        "pictures/stray",
+        "uploads/left",
+        "queries/left",
+    }
+    young = {"pictures/00000000-0000-0000-0000-00000000abce/0000010.jpg", "uploads/young", "queries/young"}
+    put(blobs, tmp_path, *used, *unused)
+    put(blobs, tmp_path, *young, age_s=DAY_S / 2)
+    found = {"pictures in the store": 3, "uploads in the store": 1, "query pictures in the store": 1}
+    assert counts(tidied(database, blobs, delete=False)) == found
+    assert names(blobs) == used | unused | young
+    heaps = tidied(database, blobs)
+    assert counts(heaps) == found
+    assert heaps["pictures in the store"].size_bytes == 3
+    assert heaps["uploads in the store"].oldest_at == pytest.approx(time.time() - 2 * DAY_S, abs=60)
+    assert names(blobs) == used | young
+    assert counts(tidied(database, blobs)) == {}
+
+
+def test_many_orphans_go_in_several_batches(rows, database, blobs, tmp_path):
+    put(blobs, tmp_path, *[f"queries/{n}" for n in range(BATCH + 1)])
+    assert counts(tidied(database, blobs)) == {"query pictures in the store": BATCH + 1}
+    assert names(blobs) == set()
+
+
+def test_query_pictures_and_idempotency_keys_are_kept_for_a_day(rows, database, blobs):
+    for age in ("23 hours", "25 hours"):
+        rows.do(
+            """INSERT INTO queries (project_id, model, blob, created_at)
+            VALUES (:p, 'm', :age, now() - CAST(:age AS interval))""",
+            p=DEFAULT_PROJECT_ID,
+            age=age,
+        )
+        rows.do(
+            """INSERT INTO idempotency_keys (project_id, key, fingerprint, status, body, created_at)
+            VALUES (:p, :age, 'f', 202, '{}', now() - CAST(:age AS interval))""",
+            p=DEFAULT_PROJECT_ID,
+            age=age,
+        )
+    found = {"query pictures": 1, "idempotency keys": 1}
+    assert counts(tidied(database, blobs, delete=False, older_than_s=60)) == found
+    assert rows.one("SELECT count(*) FROM queries") == 2
+    assert counts(tidied(database, blobs, older_than_s=60)) == found
+    assert rows.all("SELECT blob FROM queries") == [("23 hours",)]
+    assert rows.all("SELECT key FROM idempotency_keys") == [("23 hours",)]
+
+
+def add_upload(rows, blob: str, *, age: str) -> str:
+    return rows.one(
+        """INSERT INTO uploads (project_id, file_name, size_bytes, sha256, blob, created_at)
+        VALUES (:p, 'f', 1, 's', :blob, now() - CAST(:age AS interval)) RETURNING id""",
+        p=DEFAULT_PROJECT_ID,
+        blob=blob,
+        age=age,
+    )
+
+
+def test_uploads_of_no_job_are_kept_for_a_day_and_go_with_their_bytes(rows, database, blobs, tmp_path):
+    add_upload(rows, "uploads/young", age="23 hours")
+    add_upload(rows, "uploads/old", age="25 hours")
+    rows.job()
+    rows.do("UPDATE sources SET url = 'upload:' || :id", id=add_upload(rows, "uploads/submitted", age="25 hours"))
+    put(blobs, tmp_path, "uploads/young", "uploads/old", "uploads/submitted")
+    # A dry run counts the bytes of the rows that it would remove.
+    found = {"uploads of no job": 1, "uploads in the store": 1}
+    assert counts(tidied(database, blobs, delete=False)) == found
+    assert rows.one("SELECT count(*) FROM uploads") == 3
+    assert counts(tidied(database, blobs)) == found
+    assert names(blobs) == {"uploads/young", "uploads/submitted"}
+
+
+def test_an_upload_that_is_being_submitted_stays(rows, database, blobs, tmp_path):
+    upload = add_upload(rows, "uploads/old", age="25 hours")
+    put(blobs, tmp_path, "uploads/old")
+    with database.transaction() as submitting:
+        submitting.execute(text("SELECT FROM uploads WHERE id = :id FOR SHARE"), {"id": upload})
+        assert counts(tidied(database, blobs)) == {}
+    assert rows.all("SELECT blob FROM uploads") == [("uploads/old",)]
+    assert names(blobs) == {"uploads/old"}
+
+
+class Interrupted:
+    """A store in which something happens after the names were listed and before any is deleted."""
+
+    def __init__(self, blobs: FolderBlobs, happens) -> None:
+        self._blobs, self._happens = blobs, happens
+
+    def entries(self, prefix: str) -> list[BlobEntry]:
+        entries = list(self._blobs.entries(prefix))
+        if entries:
+            self._happens()
+        return entries
+
+    def __getattr__(self, name: str):
+        return getattr(self._blobs, name)
+
+
+def test_a_row_that_arrives_between_listing_and_deleting_keeps_its_blob(rows, database, blobs, tmp_path):
+    put(blobs, tmp_path, "uploads/late", "uploads/left")
+    store = Interrupted(blobs, lambda: add_upload(rows, "uploads/late", age="0 hours"))
+    assert counts(tidied(database, store)) == {"uploads in the store": 1}
+    assert names(blobs) == {"uploads/late"}
+
+
+def test_a_job_that_is_deleted_between_listing_and_deleting_is_no_error(rows, database, blobs, tmp_path):
+    job = rows.job()
+    rows.cut_up(*rows.claim(*rows.task_ids("keyframes")))
+    pictures = [name for row in rows.all("SELECT blob, small_blob FROM key_frames") for name in row]
+    put(blobs, tmp_path, *pictures)
+    store = Interrupted(blobs, lambda: delete_job(database, blobs, DEFAULT_PROJECT_ID, job))
+    tidied(database, store)
+    assert names(blobs) == set()
+
+
+def test_cleaning_up_while_videos_are_cut_up_and_jobs_deleted(make_rows, make_source_result, database, blobs, tmp_path):
+    """Pictures wait for their rows as they do in a worker; once they have them, age protects them no more."""
+    kept: list[str] = []
+
+    def work(number: int) -> None:
+        own = make_rows(database)
+        scratch = tmp_path / str(number)
+        scratch.mkdir()
+        for turn in range(6):
+            job = own.job()
+            [claim] = own.claim(*own.task_ids("keyframes", job))
+            result = make_source_result(2, f"sha-{number}-{turn}")
+            pictures = [
+                f"pictures/{result.extraction_id}/{n:07d}{small}.jpg" for n in (0, 10) for small in ("", "_small")
+            ]
+            put(blobs, scratch, *pictures, age_s=0)
+            assert own.save(claim, keyframes_store.save, result)
+            put(blobs, scratch, *pictures)  # the same bytes, two days old
+            if turn % 2:
+                delete_job(database, blobs, DEFAULT_PROJECT_ID, job)
+            else:
+                kept.extend(pictures)
+
+    with cleaning(database, blobs), ThreadPoolExecutor(3) as workers:
+        list(workers.map(work, range(3)))
+    tidied(database, blobs)
+    assert names(blobs) == set(kept) and len(kept) == 3 * 3 * 4
+
+
+def test_cleaning_up_while_old_uploads_are_submitted(rows, database, blobs, tmp_path):
+    """Each is either submitted and stays whole, or gone, and then submitting it is refused."""
+    ids = [add_upload(rows, f"uploads/{n}", age="25 hours") for n in range(30)]
+    put(blobs, tmp_path, *[f"uploads/{n}" for n in range(30)])
+    submitted: set[str] = set()
+
+    def submit(number: int) -> None:
+        request = JobRequest(videos=[f"upload:{ids[number]}"], models=["hog_color"])
+        with suppress(Invalid), database.transaction() as connection:
+            submit_job(connection, DEFAULT_PROJECT_ID, Settings(own_models={}), request)
+            submitted.add(f"uploads/{number}")
+
+    with ThreadPoolExecutor(3) as people:
+        list(people.map(submit, range(3)))
+        with cleaning(database, blobs):
+            list(people.map(submit, range(3, 30)))
+    tidied(database, blobs)
+    assert {blob for (blob,) in rows.all("SELECT blob FROM uploads")} == submitted
+    assert names(blobs) == submitted and len(submitted) >= 3
+
+
+@contextmanager
+def cleaning(database, blobs) -> Iterator[None]:
+    """Clean up again and again, one thread after the other's heels, until the block ends."""
+    ended = threading.Event()
+
+    def clean() -> None:
+        while not ended.is_set():
+            tidied(database, blobs)
+
+    with ThreadPoolExecutor(2) as cleaners:
+        running = [cleaners.submit(clean) for _ in range(2)]
+        try:
+            yield
+        finally:
+            ended.set()
+    for each in running:
+        each.result()
+
+
+def test_what_a_killed_process_left_in_its_work_folder_goes(database, blobs, tmp_path):
+    left = tmp_path / "work" / "work-left"
+    left.mkdir(parents=True)
+    (left / ".lock").touch()
+    (left / "video").write_bytes(b"12345")
+    with work_folder(tmp_path / "work") as used:
+        heap = tidied(database, blobs, work_folders=[tmp_path / "work"], delete=False)[
+            "work folders of killed processes"
+        ]
+        assert (heap.count, heap.size_bytes) == (1, 5) and left.exists()
+        tidied(database, blobs, work_folders=[tmp_path / "work"])
+        assert used.exists() and not left.exists()
+
+
+def test_a_blob_may_wait_for_its_row_as_long_as_a_worker_may_take():
+    assert least_age_s(Settings(own_models={}, keyframes_deadline_s=7200)) > 7200 + 60
+    assert least_age_s(Settings(own_models={})) < KEPT_S
