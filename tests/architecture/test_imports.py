@@ -87,6 +87,6 @@ def test_only_one_module_writes_state():
         path.relative_to(ROOT).as_posix()
         for folder in ("shared", "services")
         for path in sorted((ROOT / folder).rglob("*.py"))
-        if any(words in path.read_text() for words in ("SET state", "UPDATE tasks", "tasks.update(", "INTO tasks"))
+        if any(words in path.read_text() for words in ("SET state ", "UPDATE tasks", "tasks.update(", "INTO tasks"))
     ]
     assert writers == ["shared/tasks.py"]
