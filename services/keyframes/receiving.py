@@ -12,7 +12,7 @@ from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from io import FileIO
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from services.keyframes.fetch_limits import FetchLimits
 from shared.errors import ErrorKind, PermanentError, TransientError
@@ -71,6 +71,7 @@ class Receiver:
         self._limits = limits
         self._hashed = hashlib.sha256()
         self._file: FileIO | None = None
+        self._mode: Literal["xb", "ab"] = "xb"  # a name that nobody has used, and then on where it ended
         self.size_bytes = 0
 
     @property
@@ -92,10 +93,10 @@ class Receiver:
 
     @contextmanager
     def opened(self) -> Iterator[None]:
-        """Around everything that is written: a new file."""
+        """Around everything that is written: into a new file, and into the same one when it is opened again."""
         with self._disk_errors():
-            # What is continued goes on where it ended; anything else finds a name that nobody has used.
-            file = self._path.open("ab" if self.size_bytes else "xb", buffering=0)
+            file = self._path.open(self._mode, buffering=0)
+        self._mode = "ab"
         with file:
             self._file = file
             yield
