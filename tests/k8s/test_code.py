@@ -40,6 +40,7 @@ DEFAULT_IS_RIGHT = {
     "max_video_s": "about videos",
     "max_redirects": "about videos",
     "fetch_timeout_s": "about videos",
+    "s3_sources": "none until somebody opens a bucket; then in an overlay's settings.env",
     "stall_after_s": "longer than any pod takes to start",
     "api_port": "the containers' port; the Service gives it another",
     "query_wait_s": "what a person waits; the Ingress waits longer",
