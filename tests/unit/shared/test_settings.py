@@ -126,26 +126,24 @@ def test_a_secret_given_twice_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("url", "with_password"),
+    ("before", "after"),
     [
-        ("postgresql+psycopg2://reelmap@db/reelmap", "postgresql+psycopg2://reelmap:p%40%2F%3A%25%C3%BC@db/reelmap"),
-        (
-            "postgresql+psycopg2://reelmap:old@db:5433/reelmap?sslmode=require",
-            "postgresql+psycopg2://reelmap:p%40%2F%3A%25%C3%BC@db:5433/reelmap?sslmode=require",
-        ),
+        ("reelmap@db/reelmap", "reelmap:p%40%2F%3A%25%C3%BC@db/reelmap"),
+        ("reelmap:old@db:5433/reelmap?sslmode=require", "reelmap:p%40%2F%3A%25%C3%BC@db:5433/reelmap?sslmode=require"),
     ],
 )
-def test_passwords_become_part_of_the_address(url, with_password):
+def test_passwords_become_part_of_the_address(before, after):
+    password = "p@/:%ü"
     settings = load_settings(
         {
-            "REELMAP_DATABASE_URL": url,
-            "REELMAP_DATABASE_PASSWORD": "p@/:%ü",
+            "REELMAP_DATABASE_URL": f"postgresql+psycopg2://{before}",
+            "REELMAP_DATABASE_PASSWORD": password,
             "REELMAP_REDIS_URL": "redis://redis:6379/0",
             "REELMAP_REDIS_PASSWORD": "r",
         }
     )
-    assert settings.database_url == with_password
-    assert make_url(settings.database_url).password == "p@/:%ü"
+    assert settings.database_url == f"postgresql+psycopg2://{after}"
+    assert make_url(settings.database_url).password == password
     assert settings.redis_url == "redis://:r@redis:6379/0"
     assert load_settings(settings.to_environ()) == settings
 
