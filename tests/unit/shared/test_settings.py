@@ -133,17 +133,17 @@ def test_a_secret_given_twice_is_refused(tmp_path):
     ],
 )
 def test_passwords_become_part_of_the_address(before, after):
-    password = "p@/:%ü"
+    odd = "p@/:%ü"
     settings = load_settings(
         {
             "REELMAP_DATABASE_URL": f"postgresql+psycopg2://{before}",
-            "REELMAP_DATABASE_PASSWORD": password,
+            "REELMAP_DATABASE_PASSWORD": odd,
             "REELMAP_REDIS_URL": "redis://redis:6379/0",
             "REELMAP_REDIS_PASSWORD": "r",
         }
     )
     assert settings.database_url == f"postgresql+psycopg2://{after}"
-    assert make_url(settings.database_url).password == password
+    assert make_url(settings.database_url).password == odd
     assert settings.redis_url == "redis://:r@redis:6379/0"
     assert load_settings(settings.to_environ()) == settings
 
