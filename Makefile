@@ -23,17 +23,22 @@ FAULTS ?=
 TIMING ?= short
 MINUTES ?= 20
 SEED ?=
-# make lint: what stands where a secret would, in examples and tests
-NO_SECRETS := ^(password|secret|cookie_secret)$$
+# make lint: what stands where a secret would, in examples, tests and names of Secrets
+NO_SECRETS := ^(password|secret|cookie_secret|reelmap|reelmap-tls)$$
 # make audit
 ADVISORIES ?=
+# make secrets
+SECRETS ?= secrets
+# make lock
+UPGRADE ?=
+EXTRAS := keyframes embedding clustering api dispatcher local dev
 
 # Recipes read these from the environment, so that the shell does not interpret the & and ? of a URL.
 export VIDEOS MODELS N_CLUSTERS SEED
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo up test faults soak fuzz audit lint fmt
+.PHONY: help env demo up test faults soak fuzz audit compose-test lint secrets lock fmt
 
 help: ## Show this list
 	@echo "Reelmap: what is in my videos?"
@@ -64,12 +69,37 @@ fuzz: env ## Throw hostile URLs, media and requests at it for about MINUTES=20 (
 audit: env ## Look the locked packages up among known advisories (ADVISORIES=folder of OSV records, without a network)
 	@$(BIN)/python -m checks.advisories $(if $(ADVISORIES),--database "$(ADVISORIES)")
 
+compose-test: env ## Build the images, run Reelmap with Docker, kill and update parts of it, see that nothing is lost
+	@$(BIN)/python -m tests.compose --torch $(TORCH)
+
 lint: env ## Check style, types, which module may import which, and that no secret is in a file
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@git ls-files -z | grep -zv '^requirements/' | xargs -0 $(BIN)/detect-secrets-hook --exclude-secrets '$(NO_SECRETS)'
+
+# Readable by the containers, whose users are others than yours; the folder keeps the other people of this machine out.
+secrets: ## Write the passwords that docker-compose.yml takes into the folder SECRETS=secrets, where they are not there yet
+	@mkdir -p -m 700 "$(SECRETS)"
+	@for name in database_password redis_password cookie_secret flower_password s3_secret_key; do \
+	   test -s "$(SECRETS)/$$name" || { umask 222; head -c 32 /dev/urandom | od -An -v -tx1 | tr -d ' \n' > "$(SECRETS)/$$name"; }; done
+
+# The locks of the images choose among what the first one holds, so that an image has the versions that were tested.
+LOCK := $(BIN)/uv pip compile --universal --generate-hashes --no-header --no-annotate --no-emit-index-url --quiet
+OF_LOCK := --constraint requirements/lock.txt
+IMAGES := requirements/images
+
+lock: env ## Write the lock files anew after a change of pyproject.toml (UPGRADE=--upgrade: newest versions)
+	@$(BIN)/python -m pip install --quiet uv
+	@$(LOCK) $(UPGRADE) pyproject.toml $(EXTRAS:%=--extra %) --output-file requirements/lock.txt
+	@$(LOCK) $(UPGRADE) $(OF_LOCK) --group torch --output-file requirements/torch.txt
+	@$(LOCK) $(OF_LOCK) pyproject.toml --extra api --extra commands --output-file $(IMAGES)/api.txt
+	@$(LOCK) $(OF_LOCK) pyproject.toml --extra dispatcher --extra commands --output-file $(IMAGES)/dispatcher.txt
+	@for service in keyframes embedding clustering; do \
+	   $(LOCK) $(OF_LOCK) pyproject.toml --extra $$service --output-file $(IMAGES)/$$service.txt || exit 1; done
+	@$(LOCK) $(UPGRADE) --group build --output-file $(IMAGES)/build.txt
+	@$(LOCK) $(UPGRADE) $(OF_LOCK) --group flower --output-file $(IMAGES)/flower.txt
 
 fmt: env ## Format the code and mend what can be mended
 	@$(BIN)/ruff format .

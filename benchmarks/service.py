@@ -47,11 +47,11 @@ OWN_MODELS = {
 
 
 @contextmanager
-def running_reelmap(data: Path) -> Iterator[Client]:
+def running_reelmap(weights: Path) -> Iterator[Client]:
     """A whole Reelmap of our own in a temporary folder, as `reelmap up` starts it."""
     with tempfile.TemporaryDirectory() as folder:
         environ = {
-            "REELMAP_WEIGHTS_DIR": str(data / "weights"),
+            "REELMAP_WEIGHTS_DIR": str(weights),
             "REELMAP_OWN_MODELS": json.dumps(OWN_MODELS),
             "REELMAP_HUB": "no",
         }
@@ -153,7 +153,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="the folder that REELMAP_DATA_DIR names")
     parser.add_argument("what", choices=["photos", "clips"])
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder, running_reelmap(arguments.data) as client:
+    with tempfile.TemporaryDirectory() as folder, running_reelmap(arguments.data / "weights") as client:
         {"photos": photos, "clips": clips}[arguments.what](client, arguments.data, Path(folder))
 
 

@@ -25,7 +25,7 @@ from packaging.version import InvalidVersion, Version
 
 from shared.errors import one_line
 
-LOCKS = ("requirements/lock.txt", "requirements/torch.txt")
+LOCKS = ("requirements/lock.txt", "requirements/torch.txt", "requirements/images/flower.txt")
 OSV_URL = "https://api.osv.dev/v1/querybatch"
 TIMEOUT_S = 20
 MAX_PAGES = 50

@@ -1,7 +1,8 @@
 """Every setting of every process: the only reader of the environment.
 
 A setting `lease_s` is read from `REELMAP_LEASE_S`. A name that no setting has is refused, so that a typing mistake
-does not pass as a default.
+does not pass as a default. A secret may also be in a file, named by the same variable with `_FILE` at its end, as
+containers get theirs: what stands in the environment is seen by every child and by whoever inspects the container.
 """
 
 from __future__ import annotations
@@ -10,12 +11,13 @@ import json
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import Field, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 PREFIX = "REELMAP_"
+FILE_SUFFIX = "_FILE"
 #: Read by the tests and by the installation, never by a process.
 NOT_SETTINGS = frozenset({"REELMAP_DATA_DIR"})
 MEBIBYTE = 1024 * 1024
@@ -46,14 +48,17 @@ class Settings:
     """One process's settings; see docs/operations.md for the table of them."""
 
     # Servers and folders
-    database_url: str = ""  # postgresql+psycopg2://...
-    redis_url: str = ""  # redis://...
+    database_url: str = _secret()  # postgresql+psycopg2://...
+    database_password: str = _secret()  # put into the URL when settings are loaded
+    redis_url: str = _secret()  # redis://...
+    redis_password: str = _secret()  # put into the URL when settings are loaded
     # Where pictures and uploads live, see docs/storage.md: in a folder, or in "bucket" or "bucket/prefix"
     blobs_folder: Path | None = None
     blobs_bucket: str = ""
     work_folder: Path | None = None  # downloads on their way through; the system's temporary folder when unset
     weights_dir: Path | None = None  # folder of model weights
     hub: bool = True  # whether weights may come from the public hubs
+    sees_weights: bool = True  # whether the API sees the workers' weights, and refuses models without
     own_models: Mapping[str, Any] = None  # type: ignore[assignment]  # JSON object, see docs/models.md
 
     # Object storage
@@ -104,12 +109,12 @@ class Settings:
     # keys: who asks shows a key; open: nobody does, and only this machine is answered; unset: a server asks for keys,
     # and `reelmap up` is open where only this machine can ask
     access: str = ""
-    cookie_secret: str = field(default="", repr=False)  # what sign-ins are signed with; the same for every API process
+    cookie_secret: str = _secret()  # what sign-ins are signed with; the same for every API process
     session_s: float = 3600  # how long a sign-in that is not used lasts
     requests_per_minute: int = 1200  # of one key; 0: as many as it likes
     wrong_keys_per_minute: int = 20  # from one address; 0: as many as it likes
     trusted_proxies: int = 0  # proxies in front of the API whose X-Forwarded-... headers are believed
-    key: str = field(default="", repr=False)  # what the command line shows to the API
+    key: str = _secret()  # what the command line shows to the API
 
     log_level: str = "INFO"
     failpoints_folder: Path | None = None  # for tests of faults only, see shared/failpoints.py
@@ -151,7 +156,6 @@ class Settings:
         environ = {}
         for each in fields(self):
             value = getattr(self, each.name)
-            # Defaults too: the other process may have been handed variables of ours that say otherwise.
             if value is None:
                 continue
             if isinstance(value, bool):
@@ -160,6 +164,48 @@ class Settings:
                 value = json.dumps(dict(value))
             environ[PREFIX + each.name.upper()] = str(value)
         return environ
+
+
+def without_settings(environ: Mapping[str, str]) -> dict[str, str]:
+    """What a process is handed beside settings that were made for it: a setting of ours would mix with them."""
+    return {variable: text for variable, text in environ.items() if not variable.startswith(PREFIX)}
+
+
+def variable_of(setting: Field[Any]) -> str:
+    """The environment variable of a setting."""
+    return PREFIX + setting.name.upper()
+
+
+def file_variable_of(setting: Field[Any]) -> str:
+    """The environment variable that names the file of a secret."""
+    return variable_of(setting) + FILE_SUFFIX
+
+
+def is_secret(setting: Field[Any]) -> bool:
+    """Whether the setting may be given by the name of a file."""
+    return bool(setting.metadata.get("secret"))
+
+
+def _content(variable: str, path: Path) -> str:
+    try:
+        text = path.read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise SettingError(f"{variable} names {path}, which cannot be read: {reason}") from None
+    if not text:
+        raise SettingError(f"{variable} names {path}, which is empty")
+    return text
+
+
+def _with_password(url: str, password: str, name: str) -> str:
+    """The server's address with the password in it, whatever characters that has."""
+    if not password:
+        return url
+    parts = urlsplit(url)
+    if not parts.scheme:
+        raise SettingError(f"{PREFIX}{name}_PASSWORD is set, and {PREFIX}{name}_URL, which it belongs to, is not")
+    user_and_old, _, host = parts.netloc.rpartition("@")
+    return parts._replace(netloc=f"{user_and_old.partition(':')[0]}:{quote(password, safe='')}@{host}").geturl()
 
 
 def _truth(text: str) -> bool:
@@ -204,7 +250,7 @@ _READERS: dict[str, tuple[Callable[[str], Any], str]] = {
     "int": (int, "a whole number"),
     "float": (float, "a number"),
     "bool": (_truth, "yes or no"),
-    "Path | None": (lambda text: Path(text).expanduser().absolute(), "a path"),
+    "Path | None": (lambda text: Path(text).expanduser().absolute() if text else None, "a path"),
     "Mapping[str, Any]": (_json_object, "a JSON object"),
 }
 
@@ -216,9 +262,15 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     """
     environ = os.environ if environ is None else environ
     values: dict[str, Any] = {"own_models": {}}
-    by_variable = {PREFIX + each.name.upper(): each for each in fields(Settings)}
+    by_variable = {variable_of(each): each for each in fields(Settings)}
+    by_file_variable = {file_variable_of(each): each for each in fields(Settings) if is_secret(each)}
     for variable, text in environ.items():
         if not variable.startswith(PREFIX) or variable in NOT_SETTINGS:
+            continue
+        if (secret := by_file_variable.get(variable)) is not None:
+            if variable_of(secret) in environ:
+                raise SettingError(f"{variable} and {variable_of(secret)} are both set; set one of them")
+            values[secret.name] = _content(variable, Path(text))
             continue
         known = by_variable.get(variable)
         if known is None:
@@ -255,7 +307,13 @@ def _checked(settings: Settings) -> Settings:
             f"{PREFIX}COOKIE_SECRET is too short; take at least {MIN_COOKIE_SECRET} random characters, "
             "for example those of `openssl rand -hex 32`"
         )
-    return settings
+    return replace(
+        settings,
+        database_url=_with_password(settings.database_url, settings.database_password, "DATABASE"),
+        database_password="",
+        redis_url=_with_password(settings.redis_url, settings.redis_password, "REDIS"),
+        redis_password="",
+    )
 
 
 def _check_object_storage(settings: Settings) -> None:

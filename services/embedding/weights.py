@@ -17,6 +17,7 @@ from typing import Protocol
 from shared.errors import ErrorKind, PermanentError
 
 CONNECT_TIMEOUT_S = 5
+_TORCHVISION = "torchvision "
 
 #: What a transformers folder needs beside its weights, and the two forms weights come in, the safer one first.
 CONFIGURATION_FILES = ("config.json", "preprocessor_config.json")
@@ -29,8 +30,8 @@ WEIGHT_FILES = (
 class Hub(Protocol):
     """The public place that one model's weights come from."""
 
-    def download(self) -> Path:
-        """The file or folder in the hub's own cache, fetched if it is not there yet. Raises `OSError`."""
+    def download(self, cache: Path | None = None) -> Path:
+        """The file or folder in a cache, the hub's own when left out, fetched if it is not there. Raises `OSError`."""
 
     def command(self, name: str) -> str:
         """The shell command that fetches the weights as `name` on a machine with a network."""
@@ -42,14 +43,18 @@ class HuggingFace:
 
     repository: str
 
-    def download(self) -> Path:
+    def download(self, cache: Path | None = None) -> Path:
         from huggingface_hub import snapshot_download
         from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
         try:
             for weight_files in WEIGHT_FILES:
                 wanted = [*CONFIGURATION_FILES, *weight_files]
-                folder = Path(snapshot_download(self.repository, allow_patterns=wanted, etag_timeout=CONNECT_TIMEOUT_S))
+                folder = Path(
+                    snapshot_download(
+                        self.repository, cache_dir=cache, allow_patterns=wanted, etag_timeout=CONNECT_TIMEOUT_S
+                    )
+                )
                 if any(folder.glob(weight_files[0])):
                     return folder
         except (HfHubHTTPError, HFValidationError) as error:
@@ -70,10 +75,10 @@ class TorchFile:
     def name(self) -> str:
         return self.url.rpartition("/")[2]
 
-    def download(self) -> Path:
+    def download(self, cache: Path | None = None) -> Path:
         import torch.hub
 
-        path = Path(torch.hub.get_dir(), "checkpoints", self.name)
+        path = Path(cache or torch.hub.get_dir(), "checkpoints", self.name)
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             self._fetch(path)
@@ -94,6 +99,17 @@ class TorchFile:
             if expected and not sha256.startswith(expected[1]):
                 raise OSError(f"{self.url} came damaged: its SHA-256 starts with {sha256[:8]}")
             os.replace(part, path)
+
+
+def hub_of(name: str | None) -> Hub | None:
+    """The place that a model's entry names as its `HUB`; None where only the model's owner knows."""
+    if name is None:
+        return None
+    if name.startswith(_TORCHVISION):
+        from torchvision.models import get_weight
+
+        return TorchFile(str(get_weight(name.removeprefix(_TORCHVISION)).url))
+    return HuggingFace(name)
 
 
 def find_weights(model: str, names: Sequence[str], weights_dir: Path | None, source: Hub | None, *, hub: bool) -> Path:

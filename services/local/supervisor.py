@@ -19,6 +19,7 @@ from services.local.lock import FolderLock
 from services.local.postgres import EmbeddedPostgres
 from services.local.redis import EmbeddedRedis
 from shared.errors import ErrorKind, PermanentError, ReelmapError
+from shared.settings import without_settings
 
 WATCH_INTERVAL_S = 0.2
 FIRST_RESTART_DELAY_S = 1.0
@@ -32,7 +33,8 @@ MAX_LOG_BYTES = 10 * 1024 * 1024
 class Child:
     """A process to keep running.
 
-    env: variables beside our own environment. stop_timeout_s: what it gets to end by itself after `stop_signal`.
+    env: its settings, and other variables; of our own environment it gets what is no setting.
+    stop_timeout_s: what it gets to end by itself after `stop_signal`.
     """
 
     name: str
@@ -183,7 +185,9 @@ class Supervisor:
         return url
 
     def _spawn(self, child: Child) -> subprocess.Popen[bytes]:
-        return self._guard.spawn(child.argv, log=self._log_of(child.name), env={**os.environ, **child.env})
+        return self._guard.spawn(
+            child.argv, log=self._log_of(child.name), env={**without_settings(os.environ), **child.env}
+        )
 
     def _start(self, kept: _Kept) -> None:
         _rotate(kept.log)

@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from services.embedding.weights import Hub, HuggingFace, TorchFile
+from services.embedding.weights import Hub, HuggingFace, TorchFile, hub_of
 from shared.catalog import Model
 
 HUB_TIMEOUT_S = 5.0
-_TORCHVISION = "torchvision "
 
 
 @dataclass(frozen=True)
@@ -31,19 +30,19 @@ def choose_models(models: Sequence[Model], weights_dir: Path | None, *, use_hub:
         missing = model.missing_weights(weights_dir, hub=False)
         if missing is None or model.name in answering:
             usable.append(model.name)
-        elif model.hub is None:
+        elif (source := hub_of(model.hub)) is None:
             left_out.append(missing)
         else:
-            left_out.append(_left_out(model, weights_dir, use_hub=use_hub))
+            left_out.append(_left_out(model, source, weights_dir, use_hub=use_hub))
     return Choice(tuple(usable), tuple(left_out))
 
 
-def _left_out(model: Model, weights_dir: Path | None, *, use_hub: bool) -> str:
+def _left_out(model: Model, source: Hub, weights_dir: Path | None, *, use_hub: bool) -> str:
     hub = f"its hub did not answer within {HUB_TIMEOUT_S:.0f} s" if use_hub else "REELMAP_HUB switches the hub off"
     where = f"its weights are not in {weights_dir}" if weights_dir else "REELMAP_WEIGHTS_DIR names no folder of weights"
     return (
         f"{model.name} is left out: {where}, and {hub}. On a machine with a network run "
-        f"`{_hub(model).command(model.weights[0])}`, put the result into a folder, and set REELMAP_WEIGHTS_DIR to it."
+        f"`{source.command(model.weights[0])}`, put the result into a folder, and set REELMAP_WEIGHTS_DIR to it."
     )
 
 
@@ -52,7 +51,8 @@ def _hubs_that_answer(models: Sequence[Model]) -> set[str]:
     answering: set[str] = set()
 
     def ask(model: Model) -> None:
-        if _answers(_url(model)):
+        hub = hub_of(model.hub)
+        if hub is not None and _answers(_url(hub)):
             answering.add(model.name)
 
     threads = [threading.Thread(target=ask, args=(model,), daemon=True) for model in models]
@@ -72,20 +72,11 @@ def _answers(url: str) -> bool:
         return False
 
 
-def _hub(model: Model) -> Hub:
-    assert model.hub is not None
-    if model.hub.startswith(_TORCHVISION):
-        return TorchFile(_url(model))
-    return HuggingFace(model.hub)
-
-
-def _url(model: Model) -> str:
+def _url(hub: Hub) -> str:
     """A small thing, or the weights' own address, that the hub has when it can deliver the model."""
-    assert model.hub is not None
-    if model.hub.startswith(_TORCHVISION):
-        from torchvision.models import get_weight
-
-        return str(get_weight(model.hub.removeprefix(_TORCHVISION)).url)
+    if isinstance(hub, TorchFile):
+        return hub.url
     from huggingface_hub import hf_hub_url
 
-    return hf_hub_url(model.hub, "config.json")
+    assert isinstance(hub, HuggingFace)
+    return hf_hub_url(hub.repository, "config.json")

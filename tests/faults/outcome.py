@@ -168,7 +168,7 @@ def _open_and_unacknowledged(installation: Installation) -> list[str]:
 
 def _missing_blobs(installation: Installation) -> Iterable[str]:
     rows = installation.rows("SELECT unnest(ARRAY[blob, small_blob]) AS blob FROM key_frames")
-    there = {name for name, *_ in installation.blobs.entries("pictures/")}
+    there = {entry.name for entry in installation.blobs.entries("pictures/")}
     return [row.blob for row in rows if row.blob not in there][:3]
 
 

@@ -30,7 +30,8 @@ def list_models(connection: Connection, settings: Settings) -> list[ModelEntry]:
 
 def _entry(model: catalog.Model, row: object, settings: Settings) -> ModelEntry:
     fingerprint = getattr(row, "fingerprint", None)
-    problem = model.missing_weights(settings.weights_dir, settings.hub) or getattr(row, "problem", None)
+    missing = model.missing_weights(settings.weights_dir, settings.hub) if settings.sees_weights else None
+    problem = missing or getattr(row, "problem", None)
     in_folder = model.missing_weights(settings.weights_dir, False) is None
     return ModelEntry(
         name=model.name,

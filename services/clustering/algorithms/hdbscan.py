@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, Literal
 
 from services.clustering.parameters import check_choice, check_whole
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 TITLE = "HDBSCAN"
 # All pairs of vectors are held twice as float64: 1.8 GB at the peak for 10,000 vectors.
@@ -33,6 +34,7 @@ class Parameters:
 
 def fit(X: NDArray[np.float32], parameters: Parameters, *, seed: int) -> NDArray[Any]:
     """Labels of X as `sklearn.cluster.HDBSCAN` gives them, -1 for noise; the seed plays no part."""
+    import numpy as np
     from sklearn.cluster import HDBSCAN
 
     if len(X) < max(parameters.min_cluster_size, parameters.min_samples or 0):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from services.clustering.parameters import NClusters, check_n_clusters
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 TITLE = "Hierarchical (Ward)"
 # All pairs of vectors are held twice as float64: 1 GB at the peak for 10,000 vectors.

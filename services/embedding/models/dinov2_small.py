@@ -9,10 +9,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from services.embedding.embedder import Embedder
-
 if TYPE_CHECKING:
     import torch
+
+    from services.embedding.embedder import Embedder
 
 TITLE = "DINOv2 small: class token of a self-supervised vision transformer"
 DIMENSION = 384

@@ -9,8 +9,11 @@ torchvision's `IMAGENET1K_V1` stands for the blog post's NVIDIA hub model: the s
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from services.embedding.embedder import Embedder
+if TYPE_CHECKING:
+    from services.embedding.embedder import Embedder
+
 
 TITLE = "EfficientNet-B0, ImageNet: pooled features of a convolutional network"
 DIMENSION = 1280

@@ -11,10 +11,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from services.embedding.embedder import Embedder
-
 if TYPE_CHECKING:
     import torch
+
+    from services.embedding.embedder import Embedder
 
 TITLE = "ViT-MAE base: mean of a vision transformer's tokens, nothing masked"
 DIMENSION = 768

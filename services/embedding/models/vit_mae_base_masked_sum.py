@@ -12,10 +12,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from services.embedding.embedder import Embedder, Rgb
-
 if TYPE_CHECKING:
     import torch
+
+    from services.embedding.embedder import Embedder, Rgb
 
 TITLE = "ViT-MAE base: the blog post's sum of tokens, 75 % masked (to compare with)"
 DIMENSION = 768

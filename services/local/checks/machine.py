@@ -160,7 +160,10 @@ def weights(subject: Subject) -> Found:
     """Whether the models that a job gets when it names none can be used."""
     settings = subject.settings
     known = catalog.models(settings.own_models)
-    choice = choose_models(list(known.values()), settings.weights_dir, use_hub=settings.hub)
+    try:
+        choice = choose_models(list(known.values()), settings.weights_dir, use_hub=settings.hub)
+    except ModuleNotFoundError as error:
+        return unknown(f"{error.name} is not installed; only machines that run the embedding worker need weights.")
     unusable = [name for name in catalog.DEFAULT_MODELS if name not in choice.usable]
     if unusable:
         begins = tuple(begin for name in unusable for begin in (f"{name} ", f"The weights of {name} "))

@@ -152,7 +152,7 @@ def blobs(subject: Subject) -> Found:
 def _not_there(blobs: BlobStore, names: Collection[str]) -> list[str]:
     """Those of the blobs that the store does not list. A video's pictures are listed at once."""
     listed = {name if name.startswith("uploads/") else f"{name.rpartition('/')[0]}/" for name in names}
-    there = {name for prefix in listed for name, *_ in blobs.entries(prefix)}
+    there = {entry.name for prefix in listed for entry in blobs.entries(prefix)}
     return sorted(set(names) - there)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from sqlalchemy import text
 
@@ -28,11 +30,10 @@ def test_models_say_whether_they_can_be_used(client, database):
     assert (models["hog_color"]["available"], models["hog_color"]["problem"]) == (False, "it is broken")
 
 
-def test_a_model_that_the_hub_may_have_is_neither_there_nor_missing(app, client, monkeypatch):
-    from dataclasses import replace
-
+@pytest.mark.parametrize("changes", [{"hub": True}, {"hub": False, "sees_weights": False}])
+def test_a_model_that_the_hub_or_the_workers_may_have_is_neither_there_nor_missing(app, client, monkeypatch, changes):
     service = app.extensions["reelmap"]
-    monkeypatch.setitem(app.extensions, "reelmap", replace(service, settings=replace(service.settings, hub=True)))
+    monkeypatch.setitem(app.extensions, "reelmap", replace(service, settings=replace(service.settings, **changes)))
     models = {model["name"]: model for model in client.get("/api/v1/models").json["models"]}
     assert (models["vit_mae_base"]["available"], models["vit_mae_base"]["problem"]) == (None, None)
 

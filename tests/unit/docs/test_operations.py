@@ -6,7 +6,7 @@ import re
 from dataclasses import fields
 from pathlib import Path
 
-from shared.settings import PREFIX, Settings
+from shared.settings import PREFIX, Settings, is_secret, variable_of
 
 ROOT = Path(__file__).parents[3]
 
@@ -30,6 +30,12 @@ def test_the_documented_defaults_are_the_real_ones():
             assert float(text) == field.default, field.name
         elif isinstance(field.default, str):
             assert text == field.default, field.name
+
+
+def test_secrets_that_may_be_in_files_are_marked():
+    text = (ROOT / "docs" / "operations.md").read_text()
+    marked = set(re.findall(r"^\| `(REELMAP_[A-Z0-9_]+)` \| \| ● ", text, re.MULTILINE))
+    assert marked == {variable_of(field) for field in fields(Settings) if is_secret(field)}
 
 
 def test_the_promise_stands_in_the_readme():

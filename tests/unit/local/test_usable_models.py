@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from services.embedding.weights import hub_of
 from services.local import usable_models
 from services.local.usable_models import choose_models
 from shared import catalog
@@ -20,7 +21,7 @@ FREE = Model("free", "t", 4)
 
 @pytest.fixture(autouse=True)
 def _no_hub(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(usable_models, "_url", lambda model: f"{NO_HUB}/{model.name}")
+    monkeypatch.setattr(usable_models, "_url", lambda hub: f"{NO_HUB}/{hub.repository}")
 
 
 def test_weights_in_the_folder_are_enough(tmp_path: Path) -> None:
@@ -56,5 +57,5 @@ def test_every_model_with_a_hub_has_an_address_there(monkeypatch: pytest.MonkeyP
     monkeypatch.undo()
     for model in catalog.models({}).values():
         if model.hub is not None:
-            assert usable_models._url(model).startswith("https://")
-            assert usable_models._hub(model).command(model.weights[0])
+            assert usable_models._url(hub_of(model.hub)).startswith("https://")
+            assert hub_of(model.hub).command(model.weights[0])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
+from sqlalchemy.engine import make_url
 
-from shared.settings import SettingError, Settings, load_settings
+from shared.settings import SettingError, Settings, is_secret, load_settings, without_settings
 
 
 def test_defaults_need_no_environment():
@@ -41,6 +43,10 @@ def test_values_are_read_by_their_type():
 def test_an_error_names_variable_value_and_what_is_expected(variable, value, expected):
     with pytest.raises(SettingError, match=f"{variable} is .*; expected {expected}"):
         load_settings({variable: value})
+
+
+def test_an_empty_path_is_none_and_not_where_the_process_stands():
+    assert load_settings({"REELMAP_BLOBS_FOLDER": ""}).blobs_folder is None
 
 
 def test_ports_are_read_as_numbers():
@@ -90,6 +96,70 @@ def test_secrets_are_not_shown_with_the_settings():
     settings = load_settings({"REELMAP_COOKIE_SECRET": "c" * 40, "REELMAP_KEY": "rmk_secret"})
     assert "cccc" not in repr(settings) and "rmk_secret" not in repr(settings)
     assert load_settings(settings.to_environ()) == settings
+
+
+def test_a_secret_is_read_from_a_file_without_the_line_end(tmp_path):
+    (tmp_path / "key").write_text("rk_secret\n")
+    assert load_settings({"REELMAP_KEY_FILE": str(tmp_path / "key")}).key == "rk_secret"
+
+
+def test_what_is_no_secret_is_not_read_from_a_file(tmp_path):
+    with pytest.raises(SettingError, match="REELMAP_LEASE_S_FILE is not a setting"):
+        load_settings({"REELMAP_LEASE_S_FILE": str(tmp_path / "lease")})
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"), [(None, "No such file or directory"), (b" \n", "is empty"), (b"\xff\xfe", "no text")]
+)
+def test_a_secrets_file_that_gives_no_secret_is_named(tmp_path, content, reason):
+    path = tmp_path / "key"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(SettingError, match=f"REELMAP_KEY_FILE names {path}, which .*{reason}"):
+        load_settings({"REELMAP_KEY_FILE": str(path)})
+
+
+def test_a_secret_given_twice_is_refused(tmp_path):
+    (tmp_path / "key").write_text("a")
+    with pytest.raises(SettingError, match="REELMAP_KEY_FILE and REELMAP_KEY are both set"):
+        load_settings({"REELMAP_KEY_FILE": str(tmp_path / "key"), "REELMAP_KEY": "b"})
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("reelmap@db/reelmap", "reelmap:p%40%2F%3A%25%C3%BC@db/reelmap"),
+        ("reelmap:old@db:5433/reelmap?sslmode=require", "reelmap:p%40%2F%3A%25%C3%BC@db:5433/reelmap?sslmode=require"),
+    ],
+)
+def test_passwords_become_part_of_the_address(before, after):
+    odd = "p@/:%ü"
+    settings = load_settings(
+        {
+            "REELMAP_DATABASE_URL": f"postgresql+psycopg2://{before}",
+            "REELMAP_DATABASE_PASSWORD": odd,
+            "REELMAP_REDIS_URL": "redis://redis:6379/0",
+            "REELMAP_REDIS_PASSWORD": "r",
+        }
+    )
+    assert settings.database_url == f"postgresql+psycopg2://{after}"
+    assert make_url(settings.database_url).password == odd
+    assert settings.redis_url == "redis://:r@redis:6379/0"
+    assert load_settings(settings.to_environ()) == settings
+
+
+def test_a_password_without_an_address_is_refused():
+    with pytest.raises(SettingError, match="REELMAP_REDIS_PASSWORD is set, and REELMAP_REDIS_URL"):
+        load_settings({"REELMAP_REDIS_PASSWORD": "r"})
+
+
+def test_no_secret_is_shown():
+    secrets = {field.name: "hush" * 8 for field in fields(Settings) if is_secret(field)}
+    assert "hush" not in repr(Settings(**secrets))
+
+
+def test_settings_of_ours_are_not_handed_on():
+    assert without_settings({"REELMAP_KEY_FILE": "/k", "PATH": "/bin"}) == {"PATH": "/bin"}
 
 
 @pytest.mark.parametrize(

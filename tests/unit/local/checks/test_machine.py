@@ -152,6 +152,14 @@ def test_missing_weights_of_the_usual_models_are_said_with_the_way_out(subject):
     assert says.endswith("--model hog_color.")
 
 
+def test_where_no_network_can_run_no_weights_are_asked_for(subject, monkeypatch):
+    for name in ("torchvision", "torchvision.models", "huggingface_hub"):
+        monkeypatch.setitem(sys.modules, name, None)
+    verdict, says = machine.weights(subject)
+    assert verdict is Verdict.UNKNOWN
+    assert "is not installed; only machines that run the embedding worker need weights" in says
+
+
 def test_weights_that_are_there_are_good(subject):
     known = catalog.models({})
     for name in catalog.DEFAULT_MODELS:
