@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,9 +19,10 @@ from services.api.commands.jobs import submit_job
 from services.api.problems import Invalid
 from services.api.schemas import JobRequest
 from services.keyframes import store as keyframes_store
-from shared.blobs import BlobEntry
+from shared.blobs import BlobEntry, UnfinishedPut, open_blobs
 from shared.folder_blobs import FolderBlobs
 from shared.housekeeping import BATCH, KEPT_S, Heap, least_age_s, tidy
+from shared.s3 import S3
 from shared.settings import Settings
 from shared.tables import DEFAULT_PROJECT_ID
 from shared.work_folders import work_folder
@@ -266,3 +268,48 @@ def test_what_a_killed_process_left_in_its_work_folder_goes(database, blobs, tmp
 def test_a_blob_may_wait_for_its_row_as_long_as_a_worker_may_take():
     assert least_age_s(Settings(own_models={}, keyframes_deadline_s=7200)) > 7200 + 60
     assert least_age_s(Settings(own_models={})) < KEPT_S
+
+
+def test_a_bucket_is_cleaned_of_orphans_and_of_uploads_that_never_ended(rows, database, object_store, tmp_path):
+    settings = Settings(own_models={}, **object_store.new_bucket("reelmap/"))
+    bucket, store = settings.blobs_place.bucket, open_blobs(settings)
+    client = S3(settings).client
+    begun = {
+        key: client.create_multipart_upload(Bucket=bucket, Key=key)["UploadId"]
+        for key in ("reelmap/uploads/big", "other/uploads/big")
+    }
+    client.upload_part(
+        Bucket=bucket, Key="reelmap/uploads/big", UploadId=begun["reelmap/uploads/big"], PartNumber=1, Body=b"12345"
+    )
+    client.put_object(Bucket=bucket, Key="other/uploads/left", Body=b"x")
+    source = tmp_path / "source"
+    source.write_bytes(b"x")
+    store.put_all({"uploads/left": source, "uploads/used": source})
+    add_upload(rows, "uploads/used", age="0 hours")
+
+    # moto dates every unfinished upload from 2010.
+    assert counts(tidied(database, store, delete=False)) == {"unfinished uploads to the store": 1}, "blobs are young"
+    # A bucket dates what is in it by itself; so time goes on in place of the objects' ageing.
+    long_after_s = -60
+    heaps = tidied(database, store, delete=False, older_than_s=long_after_s)
+    found = {"uploads in the store": 1, "unfinished uploads to the store": 1}
+    assert counts(heaps) == found
+    assert heaps["unfinished uploads to the store"].size_bytes == 5
+    assert counts(tidied(database, store, older_than_s=long_after_s)) == found
+    assert names(store) == {"uploads/used"}
+    left = client.list_multipart_uploads(Bucket=bucket)["Uploads"]
+    assert [upload["Key"] for upload in left] == ["other/uploads/big"], "what is beside our prefix is not ours"
+    assert "Contents" in client.list_objects_v2(Bucket=bucket, Prefix="other/")
+    client.close()
+
+
+def test_an_upload_that_may_still_end_is_left_alone(database, blobs):
+    abandoned = []
+    puts = [
+        UnfinishedPut(name, time.time() - age_s, 1, partial(abandoned.append, name))
+        for name, age_s in (("uploads/old", 2 * DAY_S), ("uploads/young", DAY_S / 2))
+    ]
+    store = Interrupted(blobs, lambda: None)
+    store.unfinished = lambda: iter(puts)
+    assert counts(tidied(database, store)) == {"unfinished uploads to the store": 1}
+    assert abandoned == ["uploads/old"]
