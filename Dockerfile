@@ -69,7 +69,7 @@ RUN --mount=type=cache,target=/root/.cache/pip --mount=type=cache,target=/root/.
             install-locked /build/torch-without-triton.txt
             ;;
         cpu)
-            sed -n 's/^\([A-Za-z0-9_.-]*==[^ ;]*\).*/\1/p' /build/lock.txt /build/torch.txt > /build/versions.txt
+            sed -n 's/ \\$//; /^[A-Za-z0-9_.-]*==/p' /build/lock.txt /build/torch.txt > /build/versions.txt
             if [ -n "$TORCH_INDEX" ]; then where="--default-index $TORCH_INDEX"; else where="--torch-backend cpu"; fi
             uv pip install --quiet --python /opt/venv/bin/python $where --link-mode copy --compile-bytecode \
                 --constraint /build/versions.txt torch torchvision

@@ -129,6 +129,6 @@ torch-cuda:
 # The same versions; without hashes, because these wheels come from another place than the locked ones.
 torch-cpu:
 	@echo "Installing torch for CPUs: about 0.2 GB to download the first time …"
-	@sed -n 's/^\([A-Za-z0-9_.-]*==[^ ;]*\).*/\1/p' $(LOCKS) > $(VENV)/versions.txt
+	@sed -n 's/ \\$$//; /^[A-Za-z0-9_.-]*==/p' $(LOCKS) > $(VENV)/versions.txt
 	@$(BIN)/python -m pip install --quiet uv
 	@$(BIN)/uv pip install --python $(BIN)/python --torch-backend=cpu --constraint $(VENV)/versions.txt torch torchvision
