@@ -1,4 +1,4 @@
-# The images of Reelmap: a target per service, and `flower` for a look at the queues.
+# The images of Reelmap: a target per service, `flower` for a look at the queues, `s3` for an object store beside them.
 #
 #   docker build --target keyframes --tag reelmap-keyframes:0.1.0 .
 #
@@ -170,3 +170,8 @@ FROM runtime AS flower
 COPY --from=flower-packages /opt/venv /opt/venv
 EXPOSE 5555
 CMD ["celery", "flower"]
+
+# An object store for one machine (VersityGW), with a folder for its volume that others than root may write to.
+FROM versity/versitygw:v1.8.0 AS s3
+RUN mkdir /data && chown 10001:10001 /data
+USER 10001:10001

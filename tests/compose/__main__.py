@@ -58,6 +58,10 @@ NETWORKS = {
 }  # fmt: skip
 
 
+#: A bucket that compose.bucket.yml could be told.
+ELSEWHERE = {"S3_BUCKET": "pictures/reelmap", "S3_REGION": "eu-central-1", "S3_ACCESS_KEY": "somebody"}
+
+
 class Broken(Exception):
     """A promise that did not hold."""
 
@@ -75,10 +79,12 @@ class Compose:
     environ: dict[str, str]
     files: tuple[str, ...] = ("docker-compose.yml", "tests/compose/compose.yml")
 
-    def __call__(self, *arguments: str, check: bool = True, files: Sequence[str] | None = None) -> str:
+    def __call__(self, *arguments: str, check: bool = True, files: Sequence[str] | None = None, **environ: str) -> str:
         """What the command wrote. Raises `Broken` with all it said when it failed."""
         named = [part for file in files or self.files for part in ("--file", file)]
-        return docker("compose", "--project-name", PROJECT, *named, *arguments, check=check, environ=self.environ)
+        return docker(
+            "compose", "--project-name", PROJECT, *named, *arguments, check=check, environ={**self.environ, **environ}
+        )
 
     def containers(self, service: str, *, stopped: bool = False) -> list[str]:
         """Ids of a service's containers."""
@@ -145,11 +151,13 @@ def configurations(trial: Trial) -> str:
     """Every file and profile that the documents name is one that compose understands."""
     base = "docker-compose.yml"
     named = {
-        "s3": trial.compose("--profile", "s3", "config", "--services", files=[base, "compose.s3.yml"]),
         "debug": trial.compose("--profile", "debug", "config", "--services", files=[base]),
         "gpu": trial.compose("config", files=[base, "compose.gpu.yml"]),
+        "s3": trial.compose("--profile", "s3", "config", files=[base, "compose.s3.yml"]),
+        "bucket": trial.compose("config", files=[base, "compose.bucket.yml"], **ELSEWHERE),
     }
-    must("s3\n" in named["s3"], "the profile s3 has a server")
+    must("REELMAP_S3_ENDPOINT: http://s3:7070" in named["s3"], "compose.s3.yml names the server of its profile")
+    must("REELMAP_BLOBS_BUCKET: pictures/reelmap" in named["bucket"], "compose.bucket.yml takes any bucket")
     must("flower\n" in named["debug"], "the profile debug has Flower")
     must("capabilities:\n" in named["gpu"] and "gpu" in named["gpu"], "compose.gpu.yml reserves a GPU")
     return ", ".join(named)
@@ -188,12 +196,16 @@ def confinement(trial: Trial) -> str:
         must(not host["Privileged"], f"{name} is not privileged")
         secret = [text for text in container["Config"]["Env"] if "PASSWORD=" in text or "SECRET=" in text]
         must(not secret, f"{name} has no secret in its environment")
+    for service in ("postgres", "redis", "dispatcher", "embedding", "query", "clustering"):
+        [container] = trial.compose.containers(service)
+        [networks] = json.loads(docker("inspect", "--format", "[{{json .NetworkSettings.Networks}}]", container))
+        inside = [json.loads(docker("network", "inspect", name))[0]["Internal"] for name in networks]
+        must(inside == [True], f"{service} is in no network but one without a way out")
     away = "import urllib.request as u; u.urlopen('http://videos:8080/', timeout=3)"
-    for service in ("api", "dispatcher", "embedding", "clustering"):
-        said = trial.compose(
-            "exec", "--no-TTY", service, "python", "-c", f"try: {away}\nexcept OSError: print('cut off')"
-        )
-        must(said.strip() == "cut off", f"{service} cannot reach hosts of videos")
+    said = trial.compose(
+        "exec", "--no-TTY", "embedding", "python", "-c", f"try: {away}\nexcept OSError: print('cut off')"
+    )
+    must(said.strip() == "cut off", "embedding cannot reach hosts of videos")
     walls = trial.compose("exec", "--no-TTY", "keyframes", "python", "-c", WALLS)
     must(walls.strip() == "", f"what reads videos is locked up inside its container ({walls.strip()})")
     return f"{len(ids)} containers"
@@ -246,15 +258,11 @@ def storm(trial: Trial) -> str:
 
 
 def _owner(trial: Trial) -> str:
-    """The container of a worker that reads a video right now."""
-    for container in trial.compose.containers("keyframes"):
-        if int(docker("exec", container, "python", "-c", RUNNING)) > 0:
-            return container
-    raise Broken("one of the workers reads a video")
-
-
-#: How many folders of running tasks a worker has.
-RUNNING = "import pathlib as p; print(len(list(p.Path('/var/lib/reelmap/work').rglob('work-*'))))"
+    """The container of a worker that reads a video right now; its name is the first part of the task's owner."""
+    running = "SELECT split_part(owner, ':', 1) FROM tasks WHERE state = 'running' AND queue = 'keyframes' LIMIT 1"
+    found: list[str] = []
+    wait_until(lambda: found.extend(_sql(trial.compose, running).split()) or found, "a worker reads a video")
+    return found[0]
 
 
 def update(trial: Trial) -> str:

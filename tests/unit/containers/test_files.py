@@ -16,7 +16,13 @@ from shared.settings import NOT_SETTINGS, Settings, file_variable_of, is_secret,
 
 ROOT = Path(__file__).parents[3]
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
-COMPOSE_FILES = ("docker-compose.yml", "compose.gpu.yml", "compose.s3.yml", "tests/compose/compose.yml")
+COMPOSE_FILES = (
+    "docker-compose.yml",
+    "compose.gpu.yml",
+    "compose.s3.yml",
+    "compose.bucket.yml",
+    "tests/compose/compose.yml",
+)
 #: Images that hold what is in no environment of the tests.
 OF_THEIR_OWN = {"build", "flower"}
 
