@@ -47,6 +47,10 @@ def without(where: dict[str, Any], *keys: str) -> None:
         del where[key]
 
 
+def unset(container: dict[str, Any], variable: str) -> None:
+    container["env"] = [each for each in container["env"] if each["name"] != variable]
+
+
 #: Policy -> (what is broken, words of what it says).
 BREAKS: list[tuple[str, Break, str]] = [
     # Pod Security, in a container, an init container and a pod
@@ -135,6 +139,8 @@ BREAKS: list[tuple[str, Break, str]] = [
         "wait for ever with 1 pods",
     ),
     ("grace", lambda m: without(spec(m, "embedding"), "terminationGracePeriodSeconds"), "needs 65"),
+    ("grace", lambda m: unset(main(m, "clustering"), "REELMAP_STOP_GRACE_S"), "has 600 s and by its settings uses 15"),
+    ("grace", lambda m: spec(m, "clustering").update(terminationGracePeriodSeconds=580), "needs 585"),
     ("grace", lambda m: without(main(m, "api"), "lifecycle"), "proxies still send"),
     ("grace", lambda m: spec(m, "api").update(terminationGracePeriodSeconds=35), "killed after 35 s"),
     ("rollouts", lambda m: without(deployment(m, "api"), "strategy"), "away during an update"),
