@@ -86,7 +86,7 @@ def images(manifests: Manifests) -> Iterator[str]:
 
 
 def probes(manifests: Manifests) -> Iterator[str]:
-    """Every process that stays has all three; a liveness probe asks no server and is patient."""
+    """Every process that stays has all three; a liveness probe asks no server, needs no thread of the API, and is patient."""
     for pod in manifests.pods:
         if pod.kind not in LONG_LIVED:
             continue
@@ -97,8 +97,11 @@ def probes(manifests: Manifests) -> Iterator[str]:
             elif container[name].get("timeoutSeconds", 1) < 3:
                 yield f"{pod.name}: {name} gives a busy machine less than 3 s"
         live = container.get("livenessProbe", {})
-        if live.get("httpGet", {}).get("path") == "/readyz":
-            yield f"{pod.name} would be restarted because Postgres is away"
+        if "httpGet" in live:
+            yield f"{pod.name} would be restarted because slow uploads hold its threads"
+        for name in ("startupProbe", "livenessProbe"):
+            if container.get(name, {}).get("httpGet", {}).get("path") == "/readyz":
+                yield f"{pod.name} would be restarted because Postgres is away"
         if live.get("periodSeconds", 10) * live.get("failureThreshold", 3) < 60:
             yield f"{pod.name} is restarted after less than a minute"
         start = container.get("startupProbe", {})

@@ -92,7 +92,7 @@ BREAKS: list[tuple[str, Break, str]] = [
     ("pod_security", lambda m: main(m, "api")["ports"][0].update(hostPort=8000), "hostPort"),
     (
         "pod_security",
-        lambda m: main(m, "api")["livenessProbe"]["httpGet"].update(host="169.254.169.254"),
+        lambda m: main(m, "api")["livenessProbe"]["tcpSocket"].update(host="169.254.169.254"),
         "names a host",
     ),
     # Our own
@@ -125,7 +125,8 @@ BREAKS: list[tuple[str, Break, str]] = [
     ("images", lambda m: main(m, "api").update(image="reelmap-api:0.0.9"), "is not of version"),
     ("images", lambda m: main(m, "query").update(image="reelmap-embedding:0.1.0-cuda"), "belong together"),
     ("probes", lambda m: without(main(m, "keyframes"), "startupProbe"), "no startupProbe"),
-    ("probes", lambda m: main(m, "api")["livenessProbe"]["httpGet"].update(path="/readyz"), "because Postgres is away"),
+    ("probes", lambda m: main(m, "api")["startupProbe"]["httpGet"].update(path="/readyz"), "because Postgres is away"),
+    ("probes", lambda m: main(m, "api")["livenessProbe"].update(httpGet={"path": "/livez"}), "slow uploads hold"),
     ("probes", lambda m: without(main(m, "api")["livenessProbe"], "timeoutSeconds"), "less than 3 s"),
     ("replicas", lambda m: deployment(m, "embedding").update(replicas=2), "which KEDA decides"),
     ("disruptions", lambda m: m.objects.remove(m.one("PodDisruptionBudget", "query")), "0 PodDisruptionBudgets"),
