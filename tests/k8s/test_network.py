@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 from ipaddress import ip_address, ip_network
 from typing import Any
 
@@ -10,7 +12,7 @@ import pytest
 from services.keyframes.addresses import refusal
 from shared.settings import load_settings
 from tests.k8s.policies import selects, settings_of
-from tests.k8s.rendering import Manifests, Object, combination, overlay
+from tests.k8s.rendering import K8S, Manifests, Object, combination, overlay, render
 
 #: Who needs what, by reading the code: the API writes rows and sends no message, clustering reads and writes rows only.
 NEEDS = {
@@ -183,6 +185,20 @@ def test_servers_elsewhere_are_reached_at_their_addresses_and_nowhere_else(name)
             to for to, (address, port) in servers.items() if reaches(manifests, pod.labels, port, address=address)
         }
         assert reached == NEEDS[pod.name]
+
+
+@pytest.mark.parametrize("name", ["cpu", "gpu"])
+def test_roles_of_pods_get_their_credentials_once_their_lines_are_taken_in(name, tmp_path):
+    shutil.copytree(K8S, tmp_path / "k8s")
+    policy = tmp_path / "k8s" / "overlays" / name / "servers" / "object-store.yaml"
+    head, kind, rest = policy.read_text().partition("apiVersion")
+    policy.write_text(head + kind + re.sub(r"# (?=[- ])", "", rest))
+    with_roles = render(tmp_path / "k8s" / "overlays" / name)
+    for pod in with_roles.pods:
+        for address, port in (("192.0.2.193", 443), ("169.254.170.23", 80)):
+            needs = "object-store" in NEEDS[pod.name]
+            assert reaches(with_roles, pod.labels, port, address=address) == needs, pod.name
+            assert not reaches(overlay(name), pod.labels, port, address=address), "nobody asks until somebody says so"
 
 
 @pytest.mark.parametrize("missing", ["deny-all", "to-dns", "to-redis", "keyframes-to-internet"])
