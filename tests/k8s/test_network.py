@@ -188,6 +188,28 @@ def test_servers_elsewhere_are_reached_at_their_addresses_and_nowhere_else(name)
 
 
 @pytest.mark.parametrize("name", ["cpu", "gpu"])
+def test_another_ingress_controller_takes_a_class_and_a_namespace(name, tmp_path):
+    shutil.copytree(K8S, tmp_path / "k8s")
+    file = tmp_path / "k8s" / "overlays" / name / "kustomization.yaml"
+    file.write_text(re.sub(r"value: (ingress-nginx|nginx)\b", "value: traefik", file.read_text()))
+    manifests = render(file.parent)
+    assert manifests.one("Ingress", "api")["spec"]["ingressClassName"] == "traefik"
+    lets_in = {
+        namespace
+        for namespace in ("traefik", "ingress-nginx")
+        if reaches(
+            manifests,
+            manifests.pod("api").labels,
+            "http",
+            pod={"any": "pod"},
+            namespace={"kubernetes.io/metadata.name": namespace},
+            direction="Ingress",
+        )
+    }
+    assert lets_in == {"traefik"}
+
+
+@pytest.mark.parametrize("name", ["cpu", "gpu"])
 def test_roles_of_pods_get_their_credentials_once_their_lines_are_taken_in(name, tmp_path):
     shutil.copytree(K8S, tmp_path / "k8s")
     policy = tmp_path / "k8s" / "overlays" / name / "servers" / "object-store.yaml"
