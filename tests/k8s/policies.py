@@ -86,7 +86,7 @@ def images(manifests: Manifests) -> Iterator[str]:
 
 
 def probes(manifests: Manifests) -> Iterator[str]:
-    """Every process that stays has all three; a liveness probe asks no server, needs no thread of the API, and is patient."""
+    """Every process that stays has all three; a liveness probe asks no server, holds no thread, and is patient."""
     for pod in manifests.pods:
         if pod.kind not in LONG_LIVED:
             continue
@@ -147,7 +147,7 @@ def disruptions_allowed(spec: Object, pods: int) -> int:
 
 
 def grace(manifests: Manifests) -> Iterator[str]:
-    """Nothing is killed before it has ended by itself, and no worker is let alone long after it has handed its task back."""
+    """Nothing is killed before it has ended by itself, nor left alone for long after its task was handed back."""
     for pod in manifests.pods:
         if pod.kind != "Deployment":
             continue
