@@ -86,7 +86,7 @@ def images(manifests: Manifests) -> Iterator[str]:
 
 
 def probes(manifests: Manifests) -> Iterator[str]:
-    """Every process that stays has all three; a liveness probe asks no server and is patient."""
+    """Every process that stays has all three; a liveness probe asks no server, holds no thread, and is patient."""
     for pod in manifests.pods:
         if pod.kind not in LONG_LIVED:
             continue
@@ -97,8 +97,11 @@ def probes(manifests: Manifests) -> Iterator[str]:
             elif container[name].get("timeoutSeconds", 1) < 3:
                 yield f"{pod.name}: {name} gives a busy machine less than 3 s"
         live = container.get("livenessProbe", {})
-        if live.get("httpGet", {}).get("path") == "/readyz":
-            yield f"{pod.name} would be restarted because Postgres is away"
+        if "httpGet" in live:
+            yield f"{pod.name} would be restarted because slow uploads hold its threads"
+        for name in ("startupProbe", "livenessProbe"):
+            if container.get(name, {}).get("httpGet", {}).get("path") == "/readyz":
+                yield f"{pod.name} would be restarted because Postgres is away"
         if live.get("periodSeconds", 10) * live.get("failureThreshold", 3) < 60:
             yield f"{pod.name} is restarted after less than a minute"
         start = container.get("startupProbe", {})
@@ -144,7 +147,7 @@ def disruptions_allowed(spec: Object, pods: int) -> int:
 
 
 def grace(manifests: Manifests) -> Iterator[str]:
-    """Nothing is killed before it has ended by itself."""
+    """Nothing is killed before it has ended by itself, nor left alone for long after its task was handed back."""
     for pod in manifests.pods:
         if pod.kind != "Deployment":
             continue
@@ -153,6 +156,8 @@ def grace(manifests: Manifests) -> Iterator[str]:
         has_s = pod.spec.get("terminationGracePeriodSeconds", 30)
         if has_s < needed_s:
             yield f"{pod.name} is killed after {has_s} s and needs {needed_s:g}"
+        if has_s > needed_s + STOP_SPARE_S:
+            yield f"{pod.name} has {has_s} s and by its settings uses {needed_s:g}"
     api = manifests.pod("api")
     if not api.containers[0].get("lifecycle", {}).get("preStop"):
         yield "api ends while proxies still send it requests"
@@ -160,8 +165,8 @@ def grace(manifests: Manifests) -> Iterator[str]:
 
 #: Seconds beside what is known from settings: to notice the request, save, close connections.
 STOP_MARGIN_S = 5
-#: A clustering cannot be interrupted; one of 10,000 pictures takes about a minute (docs/measurements.md).
-CLUSTERING_S = 600
+#: What a pod may have beside that: a computation that cannot be interrupted goes on in it, with its task handed back.
+STOP_SPARE_S = 60
 
 
 def _stop_s(manifests: Manifests, pod: Pod) -> float:
@@ -171,8 +176,6 @@ def _stop_s(manifests: Manifests, pod: Pod) -> float:
         return float(server.cfg.graceful_timeout) + STOP_MARGIN_S
     if pod.name == "dispatcher":
         return STOP_CLEANING_S + 2 * STOP_MARGIN_S
-    if pod.name == "clustering":
-        return CLUSTERING_S
     return settings.stop_grace_s + STOP_MARGIN_S
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import jsonschema
 import kubernetes_validate
 import pytest
+import yaml
 
 from tests.k8s.rendering import COMPONENTS, K8S, OVERLAYS, Manifests, combination, overlay, render
 
@@ -78,6 +80,17 @@ def test_a_field_that_is_none_is_caught(kind, name, path, value):
         where = where[step]
     where[path[-1]] = value
     assert len(problems(manifests, MINORS[0])) == 1
+
+
+def test_an_image_is_pinned_by_the_line_that_the_documentation_shows(tmp_path):
+    text = (K8S.parent / "docs" / "kubernetes.md").read_text()
+    digest = "sha256:" + 64 * "0"
+    pin = yaml.safe_load(re.search(r"`- (\{name: reelmap-api, .*?\})`", text)[1].replace("sha256:…", digest))
+    combination([], tmp_path / "pinned")
+    file = tmp_path / "pinned" / "kustomization.yaml"
+    file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | {"images": [pin]}))
+    pinned = render(file.parent).pod("api").containers[0]["image"]
+    assert pinned == f"registry.example.com/reelmap-api@{digest}"
 
 
 def test_a_slice_of_a_gpu_is_taken_by_the_patch_that_the_component_shows(tmp_path):

@@ -179,8 +179,9 @@ def test_the_api_has_the_paths_and_the_port(every):
     routes = {rule.rule for rule in app.url_map.iter_rules()}
     for manifests in every:
         api = manifests.pod("api").containers[0]
-        assert {api[p]["httpGet"]["path"] for p in ("startupProbe", "livenessProbe", "readinessProbe")} <= routes
+        assert {api[p]["httpGet"]["path"] for p in ("startupProbe", "readinessProbe")} <= routes
         [port] = api["ports"]
+        assert api["livenessProbe"]["tcpSocket"]["port"] == port["name"]
         settings = load_settings({k: v for k, v in environ_of(manifests, manifests.pod("api"), api).items()
                                   if not k.endswith("_FILE")})  # fmt: skip
         assert port["containerPort"] == settings.api_port

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from shared.catalog import DEFAULT_MODELS
 from tests.k8s.policies import SECRET, SECRET_KEYS
-from tests.k8s.rendering import COMPONENTS, K8S, OVERLAYS, ROOT, combination, kubectl, overlay, render
+from tests.k8s.rendering import COMPONENTS, K8S, OVERLAYS, ROOT, combination, environ_of, kubectl, overlay, render
 
 TEXT = (ROOT / "docs" / "kubernetes.md").read_text()
 COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", TEXT, re.DOTALL) for line in block.splitlines()]
@@ -55,6 +56,27 @@ def test_every_object_that_a_command_names_is_there(tmp_path):
     assert {name for kind, name in there if kind == "job"} <= {name for _, name in named}, (
         "each Job is waited for or looked at"
     )
+
+
+def test_whoever_follows_the_commands_has_the_weights_of_the_default_models():
+    trying, cluster = (
+        re.search(rf"^## {heading}\n.*?```sh\n(.*?)```", TEXT, re.DOTALL | re.MULTILINE)[1]
+        for heading in ("Trying it out with kind", "A cluster")
+    )
+    # With kind, by the Job, which is waited for; in a cluster, in every image that the overlays run.
+    kind = overlay("kind")
+    assert kind.one("Job", "fetch-weights") and "wait --for=condition=complete job/fetch-weights" in trying
+    folder = environ_of(kind, kind.pod("fetch-weights"), kind.pod("fetch-weights").containers[0])["REELMAP_WEIGHTS_DIR"]
+    for name in ("fetch-weights", "embedding", "query"):
+        mounts = {mount["mountPath"]: mount["name"] for mount in kind.pod(name).containers[0]["volumeMounts"]}
+        assert mounts.get(folder) == "weights"
+    built = {
+        shlex.split(command_of(line))[-2]
+        for line in cluster.splitlines()
+        if f'--build-arg WEIGHTS="{" ".join(DEFAULT_MODELS)}"' in line
+    }
+    run = {overlay(name).pod(pod).containers[0]["image"] for name in ("cpu", "gpu") for pod in ("embedding", "query")}
+    assert built == run
 
 
 def secret(command: str, cwd: Path) -> set[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 from ipaddress import ip_address, ip_network
 from typing import Any
 
@@ -10,7 +12,7 @@ import pytest
 from services.keyframes.addresses import refusal
 from shared.settings import load_settings
 from tests.k8s.policies import selects, settings_of
-from tests.k8s.rendering import Manifests, Object, combination, overlay
+from tests.k8s.rendering import K8S, Manifests, Object, combination, overlay, render
 
 #: Who needs what, by reading the code: the API writes rows and sends no message, clustering reads and writes rows only.
 NEEDS = {
@@ -120,7 +122,7 @@ def test_each_may_ask_for_names(inside, name):
 
 
 @pytest.mark.parametrize("name", NEEDS)
-def test_only_keyframes_leaves_the_cluster_and_to_no_network_of_ones_own(inside, name):
+def test_only_who_fetches_leaves_the_cluster_and_to_no_network_of_ones_own(inside, name):
     labels = inside.pod(name).labels
     leaves = {
         (address, port) for address in WORLD for port in (80, 443) if reaches(inside, labels, port, address=address)
@@ -128,25 +130,23 @@ def test_only_keyframes_leaves_the_cluster_and_to_no_network_of_ones_own(inside,
     if name == "keyframes":
         assert leaves == {(address, port) for address in WORLD for port in (80, 443)}
     elif name == "fetch-weights":  # a Job that a person starts, with code of ours and no URL of a stranger
-        assert leaves == {(address, 443) for address in WORLD if ":" not in address}
+        assert leaves == {(address, 443) for address in WORLD}
     else:
         assert leaves == set()
-    assert [
-        a
-        for a in PRIVATE
-        for p in (80, 443, 5432, 22)
-        if name != "fetch-weights" and reaches(inside, labels, p, address=a)
-    ] == []
+    assert [a for a in PRIVATE for p in (80, 443, 5432, 22) if reaches(inside, labels, p, address=a)] == []
 
 
 def test_what_the_code_refuses_the_network_refuses_too(inside):
-    labels = inside.pod("keyframes").labels
     assert all(refusal(ip_address(address)) for address in PRIVATE)
     assert all(refusal(ip_address(address)) is None for address in WORLD)
     # The first address of every /16, and of every /8 of IPv6.
     sample = [f"{a}.{b}.0.1" for a in range(256) for b in range(0, 256, 3)] + [f"{a:x}00::1" for a in range(1, 256)]
-    leaks = [a for a in sample if refusal(ip_address(a)) and reaches(inside, labels, 443, address=a)]
-    assert leaks == []
+    for name in ("keyframes", "fetch-weights"):
+        labels = inside.pod(name).labels
+        leaks = [a for a in sample if refusal(ip_address(a)) and reaches(inside, labels, 443, address=a)]
+        assert leaks == [], name
+    videos, weights = (inside.one("NetworkPolicy", n) for n in ("keyframes-to-internet", "fetch-weights-to-hubs"))
+    assert videos["spec"]["egress"][0]["to"] == weights["spec"]["egress"][0]["to"]
 
 
 def test_the_ports_are_those_that_the_code_fetches_from(inside):
@@ -185,6 +185,42 @@ def test_servers_elsewhere_are_reached_at_their_addresses_and_nowhere_else(name)
             to for to, (address, port) in servers.items() if reaches(manifests, pod.labels, port, address=address)
         }
         assert reached == NEEDS[pod.name]
+
+
+@pytest.mark.parametrize("name", ["cpu", "gpu"])
+def test_another_ingress_controller_takes_a_class_and_a_namespace(name, tmp_path):
+    shutil.copytree(K8S, tmp_path / "k8s")
+    file = tmp_path / "k8s" / "overlays" / name / "kustomization.yaml"
+    file.write_text(re.sub(r"value: (ingress-nginx|nginx)\b", "value: traefik", file.read_text()))
+    manifests = render(file.parent)
+    assert manifests.one("Ingress", "api")["spec"]["ingressClassName"] == "traefik"
+    lets_in = {
+        namespace
+        for namespace in ("traefik", "ingress-nginx")
+        if reaches(
+            manifests,
+            manifests.pod("api").labels,
+            "http",
+            pod={"any": "pod"},
+            namespace={"kubernetes.io/metadata.name": namespace},
+            direction="Ingress",
+        )
+    }
+    assert lets_in == {"traefik"}
+
+
+@pytest.mark.parametrize("name", ["cpu", "gpu"])
+def test_roles_of_pods_get_their_credentials_once_their_lines_are_taken_in(name, tmp_path):
+    shutil.copytree(K8S, tmp_path / "k8s")
+    policy = tmp_path / "k8s" / "overlays" / name / "servers" / "object-store.yaml"
+    head, kind, rest = policy.read_text().partition("apiVersion")
+    policy.write_text(head + kind + re.sub(r"# (?=[- ])", "", rest))
+    with_roles = render(tmp_path / "k8s" / "overlays" / name)
+    for pod in with_roles.pods:
+        for address, port in (("192.0.2.193", 443), ("169.254.170.23", 80)):
+            needs = "object-store" in NEEDS[pod.name]
+            assert reaches(with_roles, pod.labels, port, address=address) == needs, pod.name
+            assert not reaches(overlay(name), pod.labels, port, address=address), "nobody asks until somebody says so"
 
 
 @pytest.mark.parametrize("missing", ["deny-all", "to-dns", "to-redis", "keyframes-to-internet"])

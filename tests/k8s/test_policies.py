@@ -47,6 +47,10 @@ def without(where: dict[str, Any], *keys: str) -> None:
         del where[key]
 
 
+def unset(container: dict[str, Any], variable: str) -> None:
+    container["env"] = [each for each in container["env"] if each["name"] != variable]
+
+
 #: Policy -> (what is broken, words of what it says).
 BREAKS: list[tuple[str, Break, str]] = [
     # Pod Security, in a container, an init container and a pod
@@ -88,7 +92,7 @@ BREAKS: list[tuple[str, Break, str]] = [
     ("pod_security", lambda m: main(m, "api")["ports"][0].update(hostPort=8000), "hostPort"),
     (
         "pod_security",
-        lambda m: main(m, "api")["livenessProbe"]["httpGet"].update(host="169.254.169.254"),
+        lambda m: main(m, "api")["livenessProbe"]["tcpSocket"].update(host="169.254.169.254"),
         "names a host",
     ),
     # Our own
@@ -121,7 +125,8 @@ BREAKS: list[tuple[str, Break, str]] = [
     ("images", lambda m: main(m, "api").update(image="reelmap-api:0.0.9"), "is not of version"),
     ("images", lambda m: main(m, "query").update(image="reelmap-embedding:0.1.0-cuda"), "belong together"),
     ("probes", lambda m: without(main(m, "keyframes"), "startupProbe"), "no startupProbe"),
-    ("probes", lambda m: main(m, "api")["livenessProbe"]["httpGet"].update(path="/readyz"), "because Postgres is away"),
+    ("probes", lambda m: main(m, "api")["startupProbe"]["httpGet"].update(path="/readyz"), "because Postgres is away"),
+    ("probes", lambda m: main(m, "api")["livenessProbe"].update(httpGet={"path": "/livez"}), "slow uploads hold"),
     ("probes", lambda m: without(main(m, "api")["livenessProbe"], "timeoutSeconds"), "less than 3 s"),
     ("replicas", lambda m: deployment(m, "embedding").update(replicas=2), "which KEDA decides"),
     ("disruptions", lambda m: m.objects.remove(m.one("PodDisruptionBudget", "query")), "0 PodDisruptionBudgets"),
@@ -135,6 +140,8 @@ BREAKS: list[tuple[str, Break, str]] = [
         "wait for ever with 1 pods",
     ),
     ("grace", lambda m: without(spec(m, "embedding"), "terminationGracePeriodSeconds"), "needs 65"),
+    ("grace", lambda m: unset(main(m, "clustering"), "REELMAP_STOP_GRACE_S"), "has 600 s and by its settings uses 15"),
+    ("grace", lambda m: spec(m, "clustering").update(terminationGracePeriodSeconds=580), "needs 585"),
     ("grace", lambda m: without(main(m, "api"), "lifecycle"), "proxies still send"),
     ("grace", lambda m: spec(m, "api").update(terminationGracePeriodSeconds=35), "killed after 35 s"),
     ("rollouts", lambda m: without(deployment(m, "api"), "strategy"), "away during an update"),

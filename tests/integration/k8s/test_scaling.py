@@ -39,7 +39,11 @@ class Keda:
         return float(value)
 
     def pods(self, name: str) -> int:
-        """How many pods it comes to in the end: none below the threshold, else one for each so much, within bounds."""
+        """How many pods it comes to in the end: none below the threshold, else one for each so much, within bounds.
+
+        Without the autoscaler's tolerance, which depends on how many there are: it changes nothing while the number is
+        within 10 % of what those do.
+        """
         spec = self._scaled[name]
         [trigger] = spec["triggers"]
         value, metadata = self.value(name), trigger["metadata"]
