@@ -98,7 +98,7 @@ def _without_hash(each: Object) -> str:
 
 def render(folder: Path) -> Manifests:
     """The objects of a kustomization. Fails with what kubectl says."""
-    done = subprocess.run([kubectl(), "kustomize", str(folder)], capture_output=True, text=True)
+    done = subprocess.run([kubectl(), "kustomize", str(folder)], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert not done.stderr, f"kubectl warns: {done.stderr}"
     return Manifests(folder.name, list(yaml.safe_load_all(done.stdout)))
