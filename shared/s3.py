@@ -43,6 +43,19 @@ _WORDS = {
 }
 
 
+_AWS = Config(
+    s3={"addressing_style": "virtual"},
+    request_checksum_calculation="when_supported",
+    response_checksum_validation="when_supported",
+)
+#: Other stores have no addresses with the bucket in the host's name, and not all know checksums that follow the body.
+_OTHERS = Config(
+    s3={"addressing_style": "path"},
+    request_checksum_calculation="when_required",
+    response_checksum_validation="when_required",
+)
+
+
 class S3:
     """One object store, for one process and the processes that it forks.
 
@@ -68,11 +81,6 @@ class S3:
             # Only our settings say where the store is, and how it is reached.
             ignore_configured_endpoint_urls=True,
             proxies={},
-            # Stores other than AWS's have no addresses with the bucket in the host's name, and not all know checksums
-            # that follow the body.
-            s3={"addressing_style": "path" if settings.s3_endpoint else "virtual"},
-            request_checksum_calculation="when_required" if settings.s3_endpoint else "when_supported",
-            response_checksum_validation="when_required" if settings.s3_endpoint else "when_supported",
         )
         self._clients: dict[int, dict[str, Any]] = {}
 
@@ -113,7 +121,7 @@ class S3:
             region_name=settings.s3_region or ("us-east-1" if endpoint else None),
             aws_access_key_id=settings.s3_access_key or None,
             aws_secret_access_key=settings.s3_secret_key or None,
-            config=config,
+            config=config.merge(_OTHERS if endpoint else _AWS),
         )
 
 

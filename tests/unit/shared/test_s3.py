@@ -1,0 +1,42 @@
+"""Clients of object stores: how each store is spoken to, and what is said of its errors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from shared.s3 import S3
+from shared.settings import Settings
+
+AWS = {"s3_region": "eu-central-1", "s3_access_key": "a", "s3_secret_key": "b"}
+OTHER = AWS | {"s3_endpoint": "http://minio:9000"}
+
+
+def address(client: Any) -> str:
+    given: str = client.generate_presigned_url("get_object", Params={"Bucket": "my-bucket", "Key": "1.jpg"})
+    return given.partition("?")[0]
+
+
+@pytest.mark.parametrize(
+    ("settings", "own", "public"),
+    [
+        (AWS, *["https://my-bucket.s3.eu-central-1.amazonaws.com/1.jpg"] * 2),
+        (OTHER, *["http://minio:9000/my-bucket/1.jpg"] * 2),
+        (
+            AWS | {"s3_public_endpoint": "https://cdn.test"},
+            "https://my-bucket.s3.eu-central-1.amazonaws.com/1.jpg",
+            "https://cdn.test/my-bucket/1.jpg",
+        ),
+        (
+            OTHER | {"s3_public_endpoint": "https://cdn.test"},
+            "http://minio:9000/my-bucket/1.jpg",
+            "https://cdn.test/my-bucket/1.jpg",
+        ),
+    ],
+)
+def test_the_bucket_is_in_the_path_where_an_endpoint_is_named_and_in_the_host_at_aws(settings, own, public):
+    store = S3(Settings(**settings))
+    assert address(store.client) == own
+    assert address(store.public_client) == public
+    assert store.public_address("my-bucket") == public.replace("1.jpg", "any")
