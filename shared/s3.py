@@ -14,10 +14,12 @@ from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
+    ConnectionClosedError,
     ConnectTimeoutError,
     EndpointConnectionError,
     NoCredentialsError,
     ReadTimeoutError,
+    SSLError,
 )
 
 from shared.settings import Settings
@@ -149,4 +151,9 @@ def reason_of(error: Exception) -> str:
         return "it does not answer in time"
     if isinstance(error, NoCredentialsError):
         return "there are no credentials: set REELMAP_S3_ACCESS_KEY and REELMAP_S3_SECRET_KEY, or give the pod a role"
-    return " ".join(str(error).split())[:200]
+    if isinstance(error, ConnectionClosedError):
+        return "it closed the connection"
+    if isinstance(error, SSLError):
+        return "there is no secure connection to it; look at its certificate"
+    # Their sentences hold addresses.
+    return type(error).__name__

@@ -55,7 +55,7 @@ def large(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("mode", "answer", "reason"),
     [
-        ("cut", b"", "closed"),
+        ("cut", b"", "it closed the connection"),
         ("silent", b"", "it does not answer in time"),
         ("answer", refusal(500, "InternalError"), "it answers 500 InternalError"),
         ("answer", refusal(503, "SlowDown"), r"it is asked too often \(SlowDown\)"),

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from botocore.exceptions import ConnectionClosedError, HTTPClientError, ProxyConnectionError, SSLError
 
-from shared.s3 import S3
+from shared.s3 import S3, reason_of
 from shared.settings import Settings
 
 AWS = {"s3_region": "eu-central-1", "s3_access_key": "a", "s3_secret_key": "b"}
 OTHER = AWS | {"s3_endpoint": "http://minio:9000"}
+SECRET = "https://store.test:9000/bucket/pictures/1.jpg?X-Amz-Credential=AKIA"
 
 
 def address(client: Any) -> str:
@@ -40,3 +42,17 @@ def test_the_bucket_is_in_the_path_where_an_endpoint_is_named_and_in_the_host_at
     assert address(store.client) == own
     assert address(store.public_client) == public
     assert store.public_address("my-bucket") == public.replace("1.jpg", "any")
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (ConnectionClosedError(endpoint_url=SECRET), "it closed the connection"),
+        (SSLError(endpoint_url=SECRET, error="x"), "there is no secure connection to it; look at its certificate"),
+        (ProxyConnectionError(proxy_url=SECRET), "ProxyConnectionError"),
+        (HTTPClientError(error=SECRET), "HTTPClientError"),
+    ],
+)
+def test_a_reason_names_no_address_and_no_key(error, reason):
+    assert "store.test" in str(error)
+    assert reason_of(error) == reason
