@@ -93,6 +93,10 @@ class S3:
         """This process's client, which its threads may share."""
         return self._client(self._settings.s3_endpoint)
 
+    def connect(self) -> None:
+        """Make this process's client, before threads ask for it at the same time and each makes its own."""
+        self._client(self._settings.s3_endpoint)
+
     @property
     def public_client(self) -> Any:
         """The client that signs addresses for browsers; it need not reach the store itself."""
