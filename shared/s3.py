@@ -5,6 +5,8 @@ Imports boto3, which takes a while: import this module where a store is used.
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import os
 from typing import Any
 
@@ -14,10 +16,12 @@ from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
+    ConnectionClosedError,
     ConnectTimeoutError,
     EndpointConnectionError,
     NoCredentialsError,
     ReadTimeoutError,
+    SSLError,
 )
 
 from shared.settings import Settings
@@ -41,6 +45,19 @@ _WORDS = {
     "NoSuchBucket": "there is no such bucket",
     "SlowDown": "it is asked too often (SlowDown)",
 }
+
+
+_AWS = Config(
+    s3={"addressing_style": "virtual"},
+    request_checksum_calculation="when_supported",
+    response_checksum_validation="when_supported",
+)
+#: Other stores have no addresses with the bucket in the host's name, and not all know checksums that follow the body.
+_OTHERS = Config(
+    s3={"addressing_style": "path"},
+    request_checksum_calculation="when_required",
+    response_checksum_validation="when_required",
+)
 
 
 class S3:
@@ -68,11 +85,6 @@ class S3:
             # Only our settings say where the store is, and how it is reached.
             ignore_configured_endpoint_urls=True,
             proxies={},
-            # Stores other than AWS's have no addresses with the bucket in the host's name, and not all know checksums
-            # that follow the body.
-            s3={"addressing_style": "path" if settings.s3_endpoint else "virtual"},
-            request_checksum_calculation="when_required" if settings.s3_endpoint else "when_supported",
-            response_checksum_validation="when_required" if settings.s3_endpoint else "when_supported",
         )
         self._clients: dict[int, dict[str, Any]] = {}
 
@@ -80,6 +92,10 @@ class S3:
     def client(self) -> Any:
         """This process's client, which its threads may share."""
         return self._client(self._settings.s3_endpoint)
+
+    def connect(self) -> None:
+        """Make this process's client, before threads ask for it at the same time and each makes its own."""
+        self._client(self._settings.s3_endpoint)
 
     @property
     def public_client(self) -> Any:
@@ -107,14 +123,24 @@ class S3:
         """A new client. Nothing is sent yet."""
         settings = self._settings
         # A session of its own, because boto3's common one is not for several threads.
-        return boto3.session.Session().client(
+        client = boto3.session.Session().client(
             "s3",
             endpoint_url=endpoint or None,
             region_name=settings.s3_region or ("us-east-1" if endpoint else None),
             aws_access_key_id=settings.s3_access_key or None,
             aws_secret_access_key=settings.s3_secret_key or None,
-            config=config,
+            config=config.merge(_OTHERS if endpoint else _AWS),
         )
+        if endpoint:
+            # Last, because others still change the body.
+            client.meta.events.register_last("before-call.s3.DeleteObjects", _add_md5)
+        return client
+
+
+def _add_md5(params: dict[str, Any], **_: Any) -> None:
+    """Name the body's MD5, which AWS no longer asks for where several objects are deleted, but many stores do."""
+    digest = hashlib.md5(params["body"], usedforsecurity=False).digest()
+    params["headers"]["Content-MD5"] = base64.b64encode(digest).decode()
 
 
 def code_of(error: Exception) -> str:
@@ -141,4 +167,9 @@ def reason_of(error: Exception) -> str:
         return "it does not answer in time"
     if isinstance(error, NoCredentialsError):
         return "there are no credentials: set REELMAP_S3_ACCESS_KEY and REELMAP_S3_SECRET_KEY, or give the pod a role"
-    return " ".join(str(error).split())[:200]
+    if isinstance(error, ConnectionClosedError):
+        return "it closed the connection"
+    if isinstance(error, SSLError):
+        return "there is no secure connection to it; look at its certificate"
+    # Their sentences hold addresses.
+    return type(error).__name__

@@ -68,6 +68,7 @@ class S3Blobs:
             raise self._unavailable(f"take {name}", error.strerror or str(error)) from error
 
     def put_all(self, sources: Mapping[str, Path]) -> None:
+        self._store.connect()
         # The answers are of no interest, but what they raise is.
         deque(_overlapped(lambda item: self.put(*item), sources.items()), maxlen=0)
 
@@ -77,6 +78,7 @@ class S3Blobs:
         return content.getvalue()
 
     def read_all(self, names: Iterable[str]) -> Iterator[bytes]:
+        self._store.connect()
         return _overlapped(self.read, names)
 
     @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from types import TracebackType
+from typing import IO, Any
 
 from apiflask import APIFlask
 from flask import Response, g, request
@@ -13,6 +14,7 @@ from werkzeug.routing import BaseConverter, UUIDConverter
 
 from services.api import access, context, headers, openapi, origins, paths, problems
 from services.api.context import Service
+from services.api.form_files import FormFile
 from services.api.key_checks import KeyChecks
 from services.api.rates import Rates
 from shared import catalog, failpoints
@@ -42,10 +44,34 @@ class _Id(UUIDConverter):
     to_url = BaseConverter.to_url
 
 
+class ApiRequest(problems.ApiRequest):
+    """A request that keeps files of its form where there is room for them, until it is answered."""
+
+    def __init__(self, *args: Any, **named: Any) -> None:
+        super().__init__(*args, **named)
+        self._form_files: list[FormFile] = []
+
+    def _get_file_stream(
+        self,
+        total_content_length: int | None,
+        content_type: str | None,
+        filename: str | None = None,
+        content_length: int | None = None,
+    ) -> IO[bytes]:
+        file = FormFile(context.service().settings.work_folder)
+        self._form_files.append(file)
+        return file
+
+    def close(self) -> None:
+        # Werkzeug knows the files only of forms that it could read to the end.
+        for file in self._form_files:
+            file.close()
+
+
 class Api(APIFlask):
     """Flask with our requests, and our log lines for defects."""
 
-    request_class = problems.ApiRequest
+    request_class = ApiRequest
 
     def log_exception(self, exc_info: tuple[type, BaseException, TracebackType] | tuple[None, None, None]) -> None:
         logger.error(

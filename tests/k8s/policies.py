@@ -223,7 +223,8 @@ def _work_bytes(manifests: Manifests, pod: Pod) -> float:
         return 0
     settings = settings_of(manifests, pod)
     if pod.name == "api":
-        return WORKERS * THREADS * settings.max_upload_bytes
+        # A file of a form is there as it came in, and once more while its bytes are counted and stored.
+        return WORKERS * THREADS * 2 * settings.max_upload_bytes
     return settings.keyframes_processes * 2 * settings.max_video_bytes
 
 

@@ -152,7 +152,7 @@ BREAKS: list[tuple[str, Break, str]] = [
         lambda m: volume(m, "keyframes", "work")["emptyDir"].update(sizeLimit="4Gi"),
         "the code may write 8.0 GiB",
     ),
-    ("volumes", lambda m: volume(m, "api", "work")["emptyDir"].update(sizeLimit="2Gi"), "the code may write 16.0 GiB"),
+    ("volumes", lambda m: volume(m, "api", "work")["emptyDir"].update(sizeLimit="2Gi"), "the code may write 32.0 GiB"),
     ("volumes", lambda m: main(m, "api")["volumeMounts"].pop(), "and mounts"),
     (
         "volumes",

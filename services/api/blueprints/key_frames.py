@@ -18,8 +18,10 @@ from shared.blobs import BlobMissing
 
 blueprint = APIBlueprint("key_frames", __name__, url_prefix=paths.API, tag="Key frames")
 
-#: How long an address in the store works, for whoever has it, and how long a browser may go there without asking again.
-LINK_EXPIRES_S, LINK_KEPT_S = 3600, 1800
+#: How long an address in the store works, for whoever has it: as long as what it was signed with, at most.
+LINK_EXPIRES_S = 3600
+#: How long a browser may go there without asking again. Credentials of a role are renewed 10 minutes before they end.
+LINK_KEPT_S = 540
 
 
 @blueprint.get("/key-frames/<id:key_frame_id>")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import re
 import tempfile
@@ -16,10 +15,10 @@ from typing import IO
 from sqlalchemy import Connection, insert
 from werkzeug.exceptions import BadRequest
 
+from services.api.form_files import full_disk_told
 from services.api.problems import TooLarge, invalid
 from services.api.schemas import Upload
 from shared.blobs import BlobStore
-from shared.errors import ErrorKind, TransientError
 from shared.tables import uploads
 from shared.urls import UPLOAD_SCHEME
 from shared.words import one_clean_line
@@ -44,12 +43,13 @@ def received(
 ) -> Iterator[Received]:
     """What `stream` gives, in a file that lives as long as the `with`.
 
-    announced_bytes: how long the client said the file is. Raises `TooLarge` as soon as it is too much, and
-    `BadRequest` when it ends early: the server hands a connection that broke on as the end of the body.
+    announced_bytes: how long the client said the file is. Raises `TooLarge` as soon as it is too much,
+    `BadRequest` when it ends early (the server hands a connection that broke on as the end of the body), and
+    `TransientError` when the disk is full.
     """
     digest = hashlib.sha256()
     size_bytes = 0
-    with work_folder(folder or Path(tempfile.gettempdir())) as own:
+    with full_disk_told(), work_folder(folder or Path(tempfile.gettempdir())) as own:
         path = own / "file"
         with path.open("wb") as file:
             while chunk := stream.read(_CHUNK_BYTES):
@@ -57,19 +57,10 @@ def received(
                 if size_bytes > max_bytes:
                     raise TooLarge(f"The file is larger than {max_bytes} bytes, which is the most that is taken here.")
                 digest.update(chunk)
-                _write(file, chunk)
+                file.write(chunk)
         if announced_bytes is not None and size_bytes != announced_bytes:
             raise BadRequest(f"The connection ended after {size_bytes} of {announced_bytes} bytes.")
         yield Received(path, size_bytes, digest.hexdigest())
-
-
-def _write(file: IO[bytes], chunk: bytes) -> None:
-    try:
-        file.write(chunk)
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        raise TransientError(ErrorKind.DISK_FULL, "there is no room for the file on the server's disk") from error
 
 
 def store_upload(blobs: BlobStore, file: Received) -> str:

@@ -55,7 +55,7 @@ def test_a_picture_is_read_from_the_store_after_access_was_checked(client, key_f
         answer = client.get(address)
         assert (answer.status_code, answer.data) == (302, b"")
         assert answer.location.startswith(f"{object_store.endpoint}/") and "X-Amz-Expires=3600" in answer.location
-        assert answer.headers["Cache-Control"] == "private, max-age=1800"
+        assert answer.headers["Cache-Control"] == "private, max-age=540"
         picture = fetched(answer.location)
         assert picture.headers["Content-Type"] == "image/jpeg" and picture.content.startswith(b"\xff\xd8")
 

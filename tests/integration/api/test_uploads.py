@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
+import tempfile
 import threading
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from sqlalchemy import text
+
+from services.api.app import create_app
+from services.api.form_files import MEMORY_BYTES
 
 pytestmark = pytest.mark.integration
 
@@ -96,6 +103,72 @@ def test_a_file_above_the_limit_is_refused_however_it_is_sent(client, service):
     announced = client.post("/api/v1/uploads", data=b"\0" * 300_000, content_type="application/octet-stream")
     assert [answer.status_code for answer in (raw, form, announced)] == [413, 413, 413]
     assert blobs(service) == []
+
+
+@pytest.fixture
+def roomy_app(settings):
+    """The application, taking files that do not stay in memory."""
+    app = create_app(replace(settings, max_upload_bytes=2 * MEMORY_BYTES))
+    yield app
+    app.extensions["reelmap"].database.dispose()
+
+
+def large_form(field: str, *, end: bytes = b"\r\n--x--\r\n") -> dict:
+    """A form with a file that does not stay in memory, as arguments of a request."""
+    head = f'--x\r\nContent-Disposition: form-data; name="{field}"; filename="a.mp4"\r\n\r\n'.encode()
+    return {"data": head + b"\0" * (MEMORY_BYTES + 1) + end, "content_type": "multipart/form-data; boundary=x"}
+
+
+def test_a_large_file_of_a_form_lies_in_the_work_folder_until_the_request_ends(roomy_app, service):
+    with roomy_app.test_request_context("/api/v1/uploads", method="POST", **large_form("file")) as context:
+        stream = context.request.files["file"].stream
+        at = Path(os.readlink(f"/proc/self/fd/{stream.fileno()}"))
+        assert at.is_relative_to(service.settings.work_folder)
+    assert stream.closed
+    assert list(service.settings.work_folder.iterdir()) == []
+
+
+def test_a_large_file_of_a_form_that_breaks_off_is_closed_too(roomy_app):
+    broken = large_form("file", end=b"\0" * MEMORY_BYTES)
+    with roomy_app.test_request_context("/api/v1/uploads", method="POST", **broken) as context:
+        assert not context.request.files
+        [stream] = context.request._form_files
+        assert not stream.closed
+    assert stream.closed
+
+
+def test_a_form_becomes_an_upload_when_its_file_was_on_disk(roomy_app, service):
+    answer = roomy_app.test_client().post("/api/v1/uploads", **large_form("file"))
+    assert (answer.status_code, answer.json["size_bytes"]) == (201, MEMORY_BYTES + 1)
+    assert list(service.settings.work_folder.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("address", "field"),
+    [("/api/v1/uploads", "file"), ("/api/v1/search", "picture"), ("/jobs", "files"), ("/search", "picture")],
+)
+def test_a_form_for_whose_file_the_disk_has_no_room_is_a_problem_that_passes(roomy_app, monkeypatch, address, field):
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda **named: io.BufferedRandom(io.FileIO("/dev/full", "r+")))
+    answer = roomy_app.test_client().post(address, **large_form(field))
+    assert (answer.status_code, answer.content_type) == (503, "application/problem+json")
+    assert "no room for the file on the server's disk" in answer.json["detail"]
+    assert "Retry-After" in answer.headers
+
+
+@pytest.mark.parametrize("size", [10, 90_000])
+def test_a_body_for_which_the_disk_has_no_room_is_a_problem_that_passes(client, service, monkeypatch, size):
+    make = tempfile.mkdtemp
+
+    def full(**named: object) -> str:
+        folder = make(**named)
+        Path(folder, "file").symlink_to("/dev/full")
+        return folder
+
+    monkeypatch.setattr(tempfile, "mkdtemp", full)
+    answer = client.post("/api/v1/uploads", data=b"\0" * size, content_type="application/octet-stream")
+    assert (answer.status_code, answer.content_type) == (503, "application/problem+json")
+    assert "no room for the file on the server's disk" in answer.json["detail"]
+    assert list(service.settings.work_folder.iterdir()) == []
 
 
 def test_an_upload_whose_connection_broke_is_not_taken_for_a_whole_file(client, service):

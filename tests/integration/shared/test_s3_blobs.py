@@ -6,13 +6,14 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import boto3
 import pytest
 import requests
 
 from shared.blobs import BlobMissing, open_blobs
 from shared.errors import ErrorKind, TransientError
 from shared.s3 import S3
-from shared.s3_blobs import PART_BYTES
+from shared.s3_blobs import PART_BYTES, SMALL_AT_A_TIME
 from shared.settings import Settings
 from tests.faults.network import Link, Network
 from tests.object_store import refusal
@@ -55,7 +56,7 @@ def large(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("mode", "answer", "reason"),
     [
-        ("cut", b"", "closed"),
+        ("cut", b"", "it closed the connection"),
         ("silent", b"", "it does not answer in time"),
         ("answer", refusal(500, "InternalError"), "it answers 500 InternalError"),
         ("answer", refusal(503, "SlowDown"), r"it is asked too often \(SlowDown\)"),
@@ -157,6 +158,25 @@ def test_links_lead_to_where_browsers_reach_the_store(settings, origin):
 
 def test_the_origin_of_links_needs_no_credentials():
     assert open_blobs(Settings(blobs_bucket="my-bucket", s3_endpoint="http://minio:9000")).link_origin
+
+
+def test_threads_that_begin_together_share_one_client(object_store, tmp_path, monkeypatch):
+    made = []
+    make = boto3.session.Session.client
+
+    def client(session: boto3.session.Session, *arguments: object, **named: object) -> object:
+        made.append(arguments)
+        return make(session, *arguments, **named)
+
+    settings = Settings(**object_store.new_bucket())
+    pictures = {f"pictures/{i}.jpg": tmp_path / f"{i}.jpg" for i in range(2 * SMALL_AT_A_TIME)}
+    for path in pictures.values():
+        path.write_bytes(path.name.encode())
+    monkeypatch.setattr(boto3.session.Session, "client", client)
+    open_blobs(settings).put_all(pictures)
+    assert len(made) == 1
+    assert list(open_blobs(settings).read_all(pictures)) == [path.read_bytes() for path in pictures.values()]
+    assert len(made) == 2
 
 
 def test_a_forked_process_opens_connections_of_its_own(object_store, monkeypatch):
