@@ -5,12 +5,13 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 import pytest
 import requests
 from redis import Redis
 
+from services.api.server import THREADS, WORKERS
 from services.local.redis import EmbeddedRedis
 from shared.celery_app import make_celery, send
 from shared.liveness import TOUCH_EVERY_S
@@ -97,20 +98,39 @@ def test_asked_to_stop_while_it_waits_for_servers_it_ends_well(start, database_u
     assert started.stop() == 0
 
 
-def test_the_api_ends_well(start, database_url):
+def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+        return probe.getsockname()[1]
+
+
+def answers(port: int, *, within_s: float = 5) -> bool:
+    with suppress(requests.ConnectionError, requests.Timeout), requests.Session() as session:
+        session.trust_env = False
+        return session.get(f"http://127.0.0.1:{port}/livez", timeout=within_s).ok
+    return False
+
+
+def test_the_api_ends_well(start, database_url):
+    port = free_port()
     started = start("services.api.server", database_url=database_url, api_port=port, access="open")
-
-    def answers() -> bool:
-        with suppress(requests.ConnectionError), requests.Session() as session:
-            session.trust_env = False
-            return session.get(f"http://127.0.0.1:{port}/livez", timeout=5).ok
-        return False
-
-    started.wait_for(answers)
+    started.wait_for(lambda: answers(port))
     assert started.stop() == 0
     assert "Traceback" not in started.said
+
+
+def test_an_api_whose_threads_are_all_held_takes_connections_still(start, database_url):
+    """So that a probe of the port finds it alive while it answers nobody, and those who hold it are not cut off."""
+    port = free_port()
+    started = start("services.api.server", database_url=database_url, api_port=port, access="open")
+    started.wait_for(lambda: answers(port))
+    with ExitStack() as slow:
+        for _ in range(3 * WORKERS * THREADS):  # the kernel deals them out unevenly
+            client = slow.enter_context(socket.create_connection(("127.0.0.1", port), timeout=5))
+            client.sendall(b"GET /livez HTTP/1.1\r\n")
+        started.wait_for(lambda: not answers(port, within_s=0.5))
+        socket.create_connection(("127.0.0.1", port), timeout=3).close()
+    started.wait_for(lambda: answers(port))
+    assert started.stop() == 0
 
 
 def test_a_worker_lives_on_while_redis_is_away_and_ends_well(start, guard, tmp_path, database_url):
