@@ -20,6 +20,7 @@ from services.api.problems import Invalid
 from services.api.schemas import JobRequest
 from services.keyframes import store as keyframes_store
 from shared.blobs import BlobEntry, UnfinishedPut, open_blobs
+from shared.errors import TransientError
 from shared.folder_blobs import FolderBlobs
 from shared.housekeeping import BATCH, KEPT_S, Heap, least_age_s, tidy
 from shared.s3 import S3
@@ -304,12 +305,35 @@ def test_a_bucket_is_cleaned_of_orphans_and_of_uploads_that_never_ended(rows, da
 
 
 def test_an_upload_that_may_still_end_is_left_alone(database, blobs):
-    abandoned = []
+    """Nor is the store asked how much of it came, a request for each."""
+    measured, abandoned = [], []
+
+    def received_bytes(name: str) -> int:
+        measured.append(name)
+        return 1
+
     puts = [
-        UnfinishedPut(name, time.time() - age_s, 1, partial(abandoned.append, name))
+        UnfinishedPut(name, time.time() - age_s, partial(received_bytes, name), partial(abandoned.append, name))
         for name, age_s in (("uploads/old", 2 * DAY_S), ("uploads/young", DAY_S / 2))
     ]
     store = Interrupted(blobs, lambda: None)
     store.unfinished = lambda: iter(puts)
     assert counts(tidied(database, store)) == {"unfinished uploads to the store": 1}
-    assert abandoned == ["uploads/old"]
+    assert measured == abandoned == ["uploads/old"]
+
+
+def test_what_cannot_be_removed_keeps_nothing_else(database, blobs, tmp_path):
+    """A folder stands where a blob was listed, so that one name of the first place is refused."""
+    left = tmp_path / "work" / "work-left"
+    left.mkdir(parents=True)
+    (left / ".lock").touch()
+    put(blobs, tmp_path, "pictures/stray", "uploads/left", "queries/left")
+
+    def refuse() -> None:
+        if (blobs.folder / "pictures/stray").is_file():
+            (blobs.folder / "pictures/stray").unlink()
+            (blobs.folder / "pictures/stray").mkdir()
+
+    with pytest.raises(TransientError, match=r"could not remove .*pictures/stray"):
+        tidied(database, Interrupted(blobs, refuse), work_folders=[tmp_path / "work"])
+    assert names(blobs) == set() and not left.exists()
