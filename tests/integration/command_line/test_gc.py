@@ -13,7 +13,9 @@ from click.testing import CliRunner, Result
 from services.cli import commands
 from services.local.lock import FolderLock
 from services.local.postgres import EmbeddedPostgres
+from shared.blobs import open_blobs
 from shared.db import migrate
+from shared.settings import Settings
 
 pytestmark = pytest.mark.integration
 
@@ -107,3 +109,23 @@ def test_a_data_folder_is_cleaned_up_whether_it_runs_or_not(guard, tmp_path: Pat
     # It does not run, and cannot be started meanwhile: nothing waits for a row.
     assert gc("--folder", folder, "--older-than", 0, "--delete").exit_code == 0
     assert not young.exists()
+
+
+def test_a_bucket_beside_a_data_folder_is_not_taken_for_its_own(
+    guard, object_store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    server = EmbeddedPostgres(folder / "postgres", guard, durable=False)
+    migrate(server.start())
+    server.stop()
+    settings = Settings(own_models={}, **object_store.new_bucket("theirs/"))
+    (tmp_path / "picture").write_bytes(b"x")
+    open_blobs(settings).put("pictures/theirs/1.jpg", tmp_path / "picture")
+    for name, value in settings.to_environ().items():
+        monkeypatch.setenv(name, value)
+    assert "being worked on" in gc("--folder", folder, "--older-than", 0, "--delete").stderr
+    orphan(folder / "blobs", "pictures/stray/1.jpg", age_s=60)
+    refused = gc("--folder", folder, "--delete")
+    assert refused.exit_code == 1 and "there are pictures in" in refused.stderr
+    assert [entry.name for entry in open_blobs(settings).entries("")] == ["pictures/theirs/1.jpg"]
