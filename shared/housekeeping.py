@@ -16,6 +16,7 @@ from pathlib import Path
 
 from sqlalchemy import text
 
+from shared import ownership
 from shared.blobs import BlobEntry, BlobStore
 from shared.db import Database
 from shared.errors import ErrorKind, TransientError, one_line
@@ -113,13 +114,21 @@ def tidy(
     *,
     older_than_s: float,
     delete: bool,
+    adopt: bool = False,
 ) -> list[Heap]:
     """Remove what nothing uses, or only look for it. Returns what that is, kind by kind.
 
     older_than_s: of blobs; see `least_age_s`. Rows are kept for a day at least. work_folders: where processes of this
     machine work; what killed ones left there goes whatever its age, because a lock says whether somebody works in it.
-    Raises TransientError at the end for what the store did not do; everything else is done by then.
+    adopt: take the store for ours, whatever it bears.
+
+    Raises NotOurs before anything is removed. Raises TransientError at the end for what the store did not do;
+    everything else is done by then.
     """
+    if not adopt:
+        require_ours(database, blobs)
+    if delete and (adopt or not ownership.is_marked(database, blobs)):
+        ownership.mark(database, blobs)
     failures: list[Exception] = []
     rows_s = max(older_than_s, KEPT_S)
     heaps = [_old_rows(database, *kind, older_than_s=rows_s, delete=delete) for kind in _ROWS]
@@ -139,6 +148,25 @@ def tidy(
         others = f"; {len(failures) - 1} more failed" if failures[1:] else ""
         raise TransientError(ErrorKind.STORE_UNAVAILABLE, f"{one_line(failures[0])}{others}") from failures[0]
     return heaps
+
+
+def require_ours(database: Database, blobs: BlobStore) -> None:
+    """Raise NotOurs unless the store bears our mark, or bears none and rows name at least half of what is in it.
+
+    One blob that rows name would not do: a database that lost its rows names those that came since.
+    """
+    if ownership.is_marked(database, blobs):
+        return
+    count = named = 0
+    for place in _PLACES:
+        names = (entry.name for entry in blobs.entries(place.prefix) if place.prefix != PROBES)
+        while batch := list(islice(names, BATCH)):
+            count += len(batch)
+            named += len(_referred(database, place, batch, None))
+    if 2 * named < count:
+        raise ownership.NotOurs(
+            f"Rows of this database name only {named:,} of {count:,} pictures and uploads in the store."
+        )
 
 
 @contextmanager

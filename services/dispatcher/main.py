@@ -19,7 +19,7 @@ from shared import failpoints, housekeeping
 from shared.blobs import BlobStore, open_blobs
 from shared.celery_app import make_celery, send
 from shared.db import Database, is_passing
-from shared.errors import TransientError, one_line
+from shared.errors import PermanentError, TransientError, one_line
 from shared.liveness import AliveFile
 from shared.logs import configure_logging
 from shared.settings import Settings, load_settings
@@ -149,6 +149,8 @@ def _keep_house(
             heaps = housekeeping.tidy(database, blobs, older_than_s=older_than_s, delete=True)
         except (DBAPIError, OSError, TransientError) as error:
             logger.warning("could not clean up: %s", one_line(error), extra={"event": "not_clean"})
+        except PermanentError as error:
+            logger.error("does not clean up: %s", error, extra={"event": "not_ours"})
         else:
             if removed := ", ".join(f"{heap.count} {heap.kind}" for heap in heaps if heap.count):
                 logger.info("removed what nothing uses: %s", removed, extra={"event": "cleaned"})

@@ -30,11 +30,12 @@ class _Stores:
     may_be_written: bool
 
 
-def collect(folder: Path | None, *, older_than_s: float, delete: bool) -> list[housekeeping.Heap]:
+def collect(folder: Path | None, *, older_than_s: float, delete: bool, adopt: bool = False) -> list[housekeeping.Heap]:
     """Remove what nothing uses and is older than that, or only look for it. Returns what that is, kind by kind.
 
-    folder: of `reelmap up`, running or not; None takes the servers of the settings. Raises PermanentError for an age at
-    which a blob may still wait for the row that names it, unless the folder's Reelmap does not run.
+    folder: of `reelmap up`, running or not; None takes the servers of the settings. adopt: take a store for ours that
+    bears no mark or another's, which is refused otherwise. Raises PermanentError for an age at
+    which a blob may still wait for the row that names it, unless it is in a folder whose Reelmap does not run.
     """
     with _stores(folder) as stores:
         least_s = housekeeping.least_age_s(stores.settings)
@@ -52,6 +53,7 @@ def collect(folder: Path | None, *, older_than_s: float, delete: bool) -> list[h
                 _work_folders(stores.settings),
                 older_than_s=older_than_s,
                 delete=delete,
+                adopt=adopt,
             )
         except DBAPIError as error:
             if not is_unavailable(error):

@@ -11,6 +11,7 @@ from services.local.guard import Guard
 from services.local.lock import FolderLock
 from services.local.postgres import EmbeddedPostgres, running_url
 from shared.errors import ErrorKind, PermanentError
+from shared.ownership import MARK
 from shared.settings import Settings
 
 #: Where the parts lie in a data folder.
@@ -65,7 +66,7 @@ def blobs_folder_of(settings: Settings, folder: Path) -> Path | None:
     blobs_folder = folder / BLOBS
     if not settings.blobs_bucket:
         return blobs_folder
-    if blobs_folder.is_dir() and any(blobs_folder.iterdir()):
+    if blobs_folder.is_dir() and any(path.name != MARK for path in blobs_folder.iterdir()):
         raise PermanentError(
             ErrorKind.BAD_PARAMETERS,
             f"REELMAP_BLOBS_BUCKET is {settings.blobs_bucket}, and there are pictures in {blobs_folder}. Move them "
