@@ -81,9 +81,12 @@ def _open_folder(
 ) -> Generator[Finding, None, Settings]:
     """The settings under which the Reelmap of a data folder runs, or would."""
     folder = folder.absolute()
-    settings = replace(settings, redis_url="", blobs_folder=None, work_folder=folder / WORK)
+    named = settings
+    # Until it is clear that the bucket is ours: the store's check writes into it.
+    settings = replace(named, redis_url="", blobs_folder=None, blobs_bucket="", work_folder=folder / WORK)
     try:
-        settings = replace(settings, blobs_folder=blobs_folder_of(settings, folder))
+        blobs_folder = blobs_folder_of(named, folder)
+        settings = replace(settings, blobs_folder=blobs_folder, blobs_bucket=named.blobs_bucket)
         installation = stack.enter_context(open_installation(folder))
     except PermanentError as error:
         missing |= dict.fromkeys((Need.DATABASE, Need.SCHEMA, Need.REDIS), "The data folder cannot be opened.")

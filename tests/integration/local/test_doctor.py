@@ -85,6 +85,7 @@ def test_a_bucket_beside_pictures_in_the_data_folder_is_said(tmp_path):
     findings = examined({"REELMAP_BLOBS_BUCKET": "theirs", "REELMAP_S3_ENDPOINT": "http://127.0.0.1:9"}, tmp_path)
     assert findings["data folder"].verdict is Verdict.BAD
     assert "REELMAP_BLOBS_BUCKET is theirs, and there are pictures in" in findings["data folder"].says
+    assert findings["store"].verdict is Verdict.UNKNOWN, "it is not written into"
 
 
 def test_a_schema_that_does_not_fit_is_said_once(postgres_server, redis_url):
