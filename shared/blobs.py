@@ -31,12 +31,12 @@ class BlobEntry(NamedTuple):
 class UnfinishedPut(NamedTuple):
     """A blob that somebody began to store and may never end.
 
-    size_bytes: what came so far. abandon: removes that; no error when it has ended meanwhile.
+    received_bytes: how much came so far, 0 when it has ended meanwhile. abandon: removes that; no error then either.
     """
 
     name: str
     begun_at: float
-    size_bytes: int
+    received_bytes: Callable[[], int]
     abandon: Callable[[], None]
 
 

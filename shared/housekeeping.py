@@ -9,14 +9,17 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 from sqlalchemy import text
 
+from shared import ownership
 from shared.blobs import BlobEntry, BlobStore
 from shared.db import Database
+from shared.errors import ErrorKind, TransientError, one_line
 from shared.settings import Settings
 from shared.work_folders import abandoned
 
@@ -111,25 +114,68 @@ def tidy(
     *,
     older_than_s: float,
     delete: bool,
+    adopt: bool = False,
 ) -> list[Heap]:
     """Remove what nothing uses, or only look for it. Returns what that is, kind by kind.
 
     older_than_s: of blobs; see `least_age_s`. Rows are kept for a day at least. work_folders: where processes of this
     machine work; what killed ones left there goes whatever its age, because a lock says whether somebody works in it.
+    adopt: take the store for ours, whatever it bears.
+
+    Raises NotOurs before anything is removed. Raises TransientError at the end for what the store did not do;
+    everything else is done by then.
     """
+    if not adopt:
+        require_ours(database, blobs)
+    if delete and (adopt or not ownership.is_marked(database, blobs)):
+        ownership.mark(database, blobs)
+    failures: list[Exception] = []
     rows_s = max(older_than_s, KEPT_S)
     heaps = [_old_rows(database, *kind, older_than_s=rows_s, delete=delete) for kind in _ROWS]
     for place in _PLACES:
         heap = Heap(place.kind)
         heaps.append(heap)
-        for orphans in _orphans(database, blobs, place, older_than_s, None if delete else rows_s):
-            if delete:
-                blobs.delete(entry.name for entry in orphans)
-            for entry in orphans:
-                heap.add(entry.written_at, entry.size_bytes)
-    heaps.append(_unfinished(blobs, older_than_s, delete=delete))
+        with _noted(failures):
+            for orphans in _orphans(database, blobs, place, older_than_s, None if delete else rows_s):
+                with _noted(failures):
+                    if delete:
+                        blobs.delete(entry.name for entry in orphans)
+                    for entry in orphans:
+                        heap.add(entry.written_at, entry.size_bytes)
+    heaps.append(_unfinished(blobs, older_than_s, failures, delete=delete))
     heaps.append(_work_folders(work_folders, delete=delete))
+    if failures:
+        others = f"; {len(failures) - 1} more failed" if failures[1:] else ""
+        raise TransientError(ErrorKind.STORE_UNAVAILABLE, f"{one_line(failures[0])}{others}") from failures[0]
     return heaps
+
+
+def require_ours(database: Database, blobs: BlobStore) -> None:
+    """Raise NotOurs unless the store bears our mark, or bears none and rows name at least half of what is in it.
+
+    One blob that rows name would not do: a database that lost its rows names those that came since.
+    """
+    if ownership.is_marked(database, blobs):
+        return
+    count = named = 0
+    for place in _PLACES:
+        names = (entry.name for entry in blobs.entries(place.prefix) if place.prefix != PROBES)
+        while batch := list(islice(names, BATCH)):
+            count += len(batch)
+            named += len(_referred(database, place, batch, None))
+    if 2 * named < count:
+        raise ownership.NotOurs(
+            f"Rows of this database name only {named:,} of {count:,} pictures and uploads in the store."
+        )
+
+
+@contextmanager
+def _noted(failures: list[Exception]) -> Iterator[None]:
+    """Go on after what the store does not do: one object that cannot be removed must not keep all others for ever."""
+    try:
+        yield
+    except (TransientError, OSError) as error:
+        failures.append(error)
 
 
 def _old_rows(database: Database, kind: str, table: str, goes: str, *, older_than_s: float, delete: bool) -> Heap:
@@ -178,13 +224,17 @@ def _referred(database: Database, place: _Place, names: list[str], rows_go_after
         return set(connection.execute(text(statement), values).scalars())
 
 
-def _unfinished(blobs: BlobStore, older_than_s: float, *, delete: bool) -> Heap:
+def _unfinished(blobs: BlobStore, older_than_s: float, failures: list[Exception], *, delete: bool) -> Heap:
     heap = Heap("unfinished uploads to the store")
-    for put in blobs.unfinished():
-        if put.begun_at < time.time() - older_than_s:
-            if delete:
-                put.abandon()
-            heap.add(put.begun_at, put.size_bytes)
+    with _noted(failures):
+        for put in blobs.unfinished():
+            if put.begun_at >= time.time() - older_than_s:
+                continue
+            with _noted(failures):
+                size_bytes = put.received_bytes()
+                if delete:
+                    put.abandon()
+                heap.add(put.begun_at, size_bytes)
     return heap
 
 

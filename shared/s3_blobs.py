@@ -135,7 +135,7 @@ class S3Blobs:
                 yield UnfinishedPut(
                     upload["Key"].removeprefix(self._prefix),
                     upload["Initiated"].timestamp(),
-                    self._received_bytes(where),
+                    partial(self._received_bytes, where),
                     partial(self._abandon, where),
                 )
 

@@ -53,6 +53,15 @@ def _created_at() -> Column[object]:
     return Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now())
 
 
+#: One row. The store of blobs bears the same id, see `shared/ownership.py`.
+installation = Table(
+    "installation",
+    metadata,
+    Column("is_only", Boolean, primary_key=True, server_default=text("true")),
+    Column("id", Uuid(as_uuid=False), nullable=False, server_default=text("gen_random_uuid()")),
+    CheckConstraint("is_only", name="is_only"),
+)
+
 projects = Table(
     "projects",
     metadata,

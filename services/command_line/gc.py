@@ -30,8 +30,13 @@ from services.command_line.output import print_json, results, say, size, table
     help="The data folder of `reelmap up` to clean up, running or not.  "
     f"[default: {DEFAULT_FOLDER}; with REELMAP_DATABASE_URL set, the servers that the settings name]",
 )
+@click.option(
+    "--adopt",
+    is_flag=True,
+    help="Take the store for this database's own, although it may be another's: what no row names goes.",
+)
 @json_option
-def gc(delete: bool, older_than_hours: float, folder: Path | None, as_json: bool) -> None:
+def gc(delete: bool, older_than_hours: float, folder: Path | None, adopt: bool, as_json: bool) -> None:
     """Remove what no job uses: orphaned pictures and uploads, unfinished ones, leftover folders, old rows.
 
     The dispatcher does so every hour for what is older than a day. It is safe while everything runs.
@@ -41,7 +46,9 @@ def gc(delete: bool, older_than_hours: float, folder: Path | None, as_json: bool
 
     if folder is None and not names_servers():
         folder = DEFAULT_FOLDER
-    heaps = collect(folder.expanduser() if folder else None, older_than_s=older_than_hours * 3600, delete=delete)
+    heaps = collect(
+        folder.expanduser() if folder else None, older_than_s=older_than_hours * 3600, delete=delete, adopt=adopt
+    )
     if as_json:
         unused = [{**asdict(heap), "oldest_at": _time(heap.oldest_at)} for heap in heaps]
         print_json({"deleted": delete, "older_than_hours": older_than_hours, "unused": unused})

@@ -19,7 +19,7 @@ from shared import failpoints, housekeeping
 from shared.blobs import BlobStore, open_blobs
 from shared.celery_app import make_celery, send
 from shared.db import Database, is_passing
-from shared.errors import TransientError, one_line
+from shared.errors import PermanentError, TransientError, one_line
 from shared.liveness import AliveFile
 from shared.logs import configure_logging
 from shared.settings import Settings, load_settings
@@ -35,6 +35,7 @@ LOCK = 0x5265656D
 BUSY_INTERVAL_S = 0.2
 
 HOUSEKEEPING_EVERY_S = 3600
+LOOK_FOR_LEAD_S = 0.2
 STOP_CLEANING_S = 2
 
 #: Waits after a turn that failed because a server was away: short, because everything stands still meanwhile.
@@ -91,13 +92,14 @@ def run(settings: Settings, stopping: Callable[[], bool]) -> None:
         fetches_per_host=settings.fetches_per_host,
         resend_after_s=settings.resend_after_s,
     )
-    cleaner = threading.Thread(target=_keep_house, args=(settings, database, blobs, stopping), daemon=True)
+    leads = threading.Event()
+    cleaner = threading.Thread(target=_keep_house, args=(settings, database, blobs, leads, stopping), daemon=True)
     cleaner.start()
     wait_s = SHORTEST_WAIT_S
     while not stopping():
         began_at = time.monotonic()
         try:
-            _lead(settings, dispatcher, stopping, alive)
+            _lead(settings, dispatcher, leads, stopping, alive)
         except (psycopg2.Error, DBAPIError, RedisError, BrokerError, OSError) as error:
             if isinstance(error, DBAPIError) and not is_passing(error):
                 raise
@@ -115,30 +117,40 @@ def run(settings: Settings, stopping: Callable[[], bool]) -> None:
     alive.remove()
 
 
-def _lead(settings: Settings, dispatcher: Dispatcher, stopping: Callable[[], bool], alive: AliveFile) -> None:
-    """Wait for the lead, then take turns while it lasts."""
+def _lead(
+    settings: Settings, dispatcher: Dispatcher, leads: threading.Event, stopping: Callable[[], bool], alive: AliveFile
+) -> None:
+    """Wait for the lead, then take turns while it lasts; `leads` is set meanwhile."""
     wake = Wake(settings.database_url)
     try:
         while not wake.try_lead():
             if _wait(settings.dispatch_interval_s, stopping, alive):
                 return
+        leads.set()
         logger.info("dispatching", extra={"event": "leading"})
         while not stopping():
             alive.touch()
             sent = dispatcher.turn()
             wake.wait(min(BUSY_INTERVAL_S, settings.dispatch_interval_s) if sent else settings.dispatch_interval_s)
     finally:
+        leads.clear()
         wake.close()
 
 
-def _keep_house(settings: Settings, database: Database, blobs: BlobStore, stopping: Callable[[], bool]) -> None:
-    """Clean up now and every hour, beside the turns: walking over a million blobs takes a while."""
+def _keep_house(
+    settings: Settings, database: Database, blobs: BlobStore, leads: threading.Event, stopping: Callable[[], bool]
+) -> None:
+    """Clean up at once and every hour while we lead, beside the turns: walking over a million blobs takes a while."""
     older_than_s = max(housekeeping.KEPT_S, housekeeping.least_age_s(settings))
     while not stopping():
+        if not leads.wait(LOOK_FOR_LEAD_S):
+            continue
         try:
             heaps = housekeeping.tidy(database, blobs, older_than_s=older_than_s, delete=True)
         except (DBAPIError, OSError, TransientError) as error:
             logger.warning("could not clean up: %s", one_line(error), extra={"event": "not_clean"})
+        except PermanentError as error:
+            logger.error("does not clean up: %s", error, extra={"event": "not_ours"})
         else:
             if removed := ", ".join(f"{heap.count} {heap.kind}" for heap in heaps if heap.count):
                 logger.info("removed what nothing uses: %s", removed, extra={"event": "cleaned"})

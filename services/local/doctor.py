@@ -13,7 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from services.local.checks import machine, servers, store, work
 from services.local.checks.check import Check, Finding, Need, Subject, Verdict
-from services.local.installation import BLOBS, REDIS, WORK, open_installation
+from services.local.installation import REDIS, WORK, blobs_folder_of, open_installation
 from services.local.redis import running_url
 from shared.db import Database
 from shared.errors import PermanentError, one_line
@@ -81,9 +81,12 @@ def _open_folder(
 ) -> Generator[Finding, None, Settings]:
     """The settings under which the Reelmap of a data folder runs, or would."""
     folder = folder.absolute()
-    blobs_folder = None if settings.blobs_bucket else folder / BLOBS
-    settings = replace(settings, redis_url="", blobs_folder=blobs_folder, work_folder=folder / WORK)
+    named = settings
+    # Until it is clear that the bucket is ours: the store's check writes into it.
+    settings = replace(named, redis_url="", blobs_folder=None, blobs_bucket="", work_folder=folder / WORK)
     try:
+        blobs_folder = blobs_folder_of(named, folder)
+        settings = replace(settings, blobs_folder=blobs_folder, blobs_bucket=named.blobs_bucket)
         installation = stack.enter_context(open_installation(folder))
     except PermanentError as error:
         missing |= dict.fromkeys((Need.DATABASE, Need.SCHEMA, Need.REDIS), "The data folder cannot be opened.")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sqlalchemy.exc import DBAPIError
 
-from services.local.installation import BLOBS, WORK, open_installation
+from services.local.installation import WORK, blobs_folder_of, open_installation
 from shared import housekeeping
 from shared.blobs import BlobStore, open_blobs
 from shared.db import Database, is_unavailable
@@ -22,23 +22,24 @@ from shared.settings import Settings, load_settings
 
 @dataclass(frozen=True)
 class _Stores:
-    """What is looked through. may_run: whether somebody may be writing to it now."""
+    """What is looked through. may_be_written: whether somebody may be writing blobs to it now."""
 
     settings: Settings
     database: Database
     blobs: BlobStore
-    may_run: bool
+    may_be_written: bool
 
 
-def collect(folder: Path | None, *, older_than_s: float, delete: bool) -> list[housekeeping.Heap]:
+def collect(folder: Path | None, *, older_than_s: float, delete: bool, adopt: bool = False) -> list[housekeeping.Heap]:
     """Remove what nothing uses and is older than that, or only look for it. Returns what that is, kind by kind.
 
-    folder: of `reelmap up`, running or not; None takes the servers of the settings. Raises PermanentError for an age at
-    which a blob may still wait for the row that names it, unless the folder's Reelmap does not run.
+    folder: of `reelmap up`, running or not; None takes the servers of the settings. adopt: take a store for ours that
+    bears no mark or another's, which is refused otherwise. Raises PermanentError for an age at
+    which a blob may still wait for the row that names it, unless it is in a folder whose Reelmap does not run.
     """
     with _stores(folder) as stores:
         least_s = housekeeping.least_age_s(stores.settings)
-        if stores.may_run and older_than_s < least_s:
+        if stores.may_be_written and older_than_s < least_s:
             raise PermanentError(
                 ErrorKind.BAD_PARAMETERS,
                 f"What is younger than {least_s / 3600:.3g} hours may belong to a video that is being worked on "
@@ -52,6 +53,7 @@ def collect(folder: Path | None, *, older_than_s: float, delete: bool) -> list[h
                 _work_folders(stores.settings),
                 older_than_s=older_than_s,
                 delete=delete,
+                adopt=adopt,
             )
         except DBAPIError as error:
             if not is_unavailable(error):
@@ -67,17 +69,19 @@ def _stores(folder: Path | None) -> Iterator[_Stores]:
     if folder is None:
         settings.require("database_url")
         with _database(settings) as database:
-            yield _Stores(settings, database, open_blobs(settings), may_run=True)
+            yield _Stores(settings, database, open_blobs(settings), may_be_written=True)
         return
     with open_installation(folder) as opened:
         settings = replace(
             settings,
             database_url=opened.database_url,
-            blobs_folder=None if settings.blobs_bucket else opened.folder / BLOBS,
+            blobs_folder=blobs_folder_of(settings, opened.folder),
             work_folder=opened.folder / WORK,
         )
         with _database(settings) as database:
-            yield _Stores(settings, database, open_blobs(settings), may_run=opened.is_running)
+            # That nothing runs here says nothing of who else writes into a bucket.
+            is_shared = settings.blobs_place is not None
+            yield _Stores(settings, database, open_blobs(settings), may_be_written=opened.is_running or is_shared)
 
 
 @contextmanager

@@ -11,6 +11,8 @@ from services.local.guard import Guard
 from services.local.lock import FolderLock
 from services.local.postgres import EmbeddedPostgres, running_url
 from shared.errors import ErrorKind, PermanentError
+from shared.ownership import MARK
+from shared.settings import Settings
 
 #: Where the parts lie in a data folder.
 POSTGRES, REDIS, BLOBS, WORK, LOGS = "postgres", "redis", "blobs", "work", "logs"
@@ -54,3 +56,20 @@ def open_installation(folder: Path, *, make: bool = False) -> Iterator[OpenInsta
             yield OpenInstallation(folder, url, is_running=False)
         finally:
             server.stop()
+
+
+def blobs_folder_of(settings: Settings, folder: Path) -> Path | None:
+    """Where in the data folder pictures are; None where they are in a bucket.
+
+    Raises PermanentError for a bucket when there are pictures in the folder: then it is somebody else's.
+    """
+    blobs_folder = folder / BLOBS
+    if not settings.blobs_bucket:
+        return blobs_folder
+    if blobs_folder.is_dir() and any(path.name != MARK for path in blobs_folder.iterdir()):
+        raise PermanentError(
+            ErrorKind.BAD_PARAMETERS,
+            f"REELMAP_BLOBS_BUCKET is {settings.blobs_bucket}, and there are pictures in {blobs_folder}. Move them "
+            "into the bucket (docs/storage.md says how), or unset it.",
+        )
+    return None

@@ -16,7 +16,7 @@ from pathlib import Path
 import requests
 
 from services.api.openness import by_address
-from services.local.installation import BLOBS, WORK
+from services.local.installation import WORK, blobs_folder_of
 from services.local.supervisor import Child, Supervisor
 from shared import keys
 from shared.db import Database, migrate
@@ -168,20 +168,6 @@ def embedded(settings: Settings, folder: Path, database_url: str, redis_url: str
         cookie_secret=settings.cookie_secret or ("" if settings.access == "open" else cookie_secret(folder)),
         keyframes_processes=settings.keyframes_processes if is_chosen else min(cores(), MAX_KEYFRAMES_PROCESSES),
     )
-
-
-def blobs_folder_of(settings: Settings, folder: Path) -> Path | None:
-    """Where in the data folder pictures are; None where they are in a bucket."""
-    blobs_folder = folder / BLOBS
-    if not settings.blobs_bucket:
-        return blobs_folder
-    if blobs_folder.is_dir() and any(blobs_folder.iterdir()):
-        raise PermanentError(
-            ErrorKind.BAD_PARAMETERS,
-            f"REELMAP_BLOBS_BUCKET is {settings.blobs_bucket}, and there are pictures in {blobs_folder}. Move them "
-            "into the bucket (docs/storage.md says how), or unset it.",
-        )
-    return None
 
 
 def children(settings: Settings) -> list[Child]:

@@ -12,8 +12,8 @@ from sqlalchemy import text
 from services.local.checks.check import Check, Found, Need, Subject, bad, good, unknown
 from shared.blobs import BlobEntry, BlobMissing, open_blobs
 from shared.db import Database
-from shared.errors import TransientError
-from shared.housekeeping import KEPT_S, PROBES, is_referred, tidy
+from shared.errors import PermanentError, TransientError
+from shared.housekeeping import KEPT_S, PROBES, is_referred, require_ours, tidy
 from shared.settings import SettingError, Settings
 
 #: How long a store that says nothing is waited for.
@@ -84,6 +84,17 @@ def judge_skew(skew_s: float) -> Found:
     return good("It takes, gives back and removes what it should.")
 
 
+def whose(subject: Subject) -> Found:
+    """Whether what is in the store belongs to this database."""
+    if not _is_named(subject.settings):
+        return unknown("The settings name no store of pictures, or its folder is not there.")
+    try:
+        require_ours(subject.db, open_blobs(subject.settings, patience_s=PATIENCE_S))
+    except (PermanentError, TransientError, SettingError) as error:
+        return bad(_sentence(error))
+    return good("It belongs to this database.")
+
+
 def every_blob(subject: Subject) -> Found:
     """Whether every picture and upload that a row names is there, as long as it should be."""
     if not _is_named(subject.settings):
@@ -128,7 +139,7 @@ def orphans(subject: Subject) -> Found:
         return unknown("The settings name no store of pictures, or its folder is not there.")
     try:
         heaps = tidy(subject.db, open_blobs(subject.settings, patience_s=PATIENCE_S), older_than_s=KEPT_S, delete=False)
-    except TransientError as error:
+    except (PermanentError, TransientError) as error:
         return bad(_sentence(error))
     kinds = [f"{heap.count:,} {heap.kind} ({heap.size_bytes / 1e6:,.1f} MB)" for heap in heaps if heap.size_bytes]
     if not kinds:
@@ -173,7 +184,10 @@ def _is_right(entry: BlobEntry | None, size_bytes: int | None) -> bool:
     return entry is not None and size_bytes in (None, entry.size_bytes)
 
 
-CHECKS = (Check("store", usable, (Need.SETTINGS,)),)
+CHECKS = (
+    Check("store", usable, (Need.SETTINGS,)),
+    Check("whose store", whose, (Need.SETTINGS, Need.SCHEMA)),
+)
 #: What takes longer the more there is.
 THOROUGH_CHECKS = (
     Check("every blob", every_blob, (Need.SETTINGS, Need.SCHEMA)),

@@ -13,7 +13,11 @@ from click.testing import CliRunner, Result
 from services.cli import commands
 from services.local.lock import FolderLock
 from services.local.postgres import EmbeddedPostgres
-from shared.db import migrate
+from shared import ownership
+from shared.blobs import open_blobs
+from shared.db import Database, migrate
+from shared.folder_blobs import FolderBlobs
+from shared.settings import Settings
 
 pytestmark = pytest.mark.integration
 
@@ -38,7 +42,29 @@ def blobs(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("REELMAP_DATABASE_URL", database_url)
     monkeypatch.setenv("REELMAP_BLOBS_FOLDER", str(tmp_path / "blobs"))
     monkeypatch.setenv("REELMAP_WORK_FOLDER", str(tmp_path / "work"))
+    mark(database_url, tmp_path / "blobs")
     return tmp_path / "blobs"
+
+
+def mark(database_url: str, blobs: Path) -> None:
+    """As the dispatcher does when the store is new."""
+    database = Database(database_url)
+    ownership.mark(database, FolderBlobs(blobs))
+    database.dispose()
+
+
+def test_a_store_of_another_database_is_refused_until_a_person_says_that_it_is_ours(blobs: Path) -> None:
+    (blobs / ownership.MARK).write_text("00000000-0000-0000-0000-00000000abcd")
+    old = orphan(blobs, "uploads/old", age_s=25 * HOUR_S)
+    for arguments in ((), ("--delete",)):
+        refused = gc(*arguments)
+        assert refused.exit_code == 1
+        assert "belongs to another database, 00000000-0000-0000-0000-00000000abcd" in refused.stderr
+        assert "Restore the database that belongs to it first" in refused.stderr
+    assert gc("--adopt").exit_code == 0 and old.exists()
+    assert gc().exit_code == 1, "only shown"
+    assert gc("--adopt", "--delete").exit_code == 0 and not old.exists()
+    assert gc().exit_code == 0
 
 
 def test_what_would_go_is_shown_first_and_goes_when_a_person_says_so(blobs: Path) -> None:
@@ -96,7 +122,9 @@ def test_a_data_folder_is_cleaned_up_whether_it_runs_or_not(guard, tmp_path: Pat
     assert "There is no Reelmap in" in gc("--folder", folder).stderr
     folder.mkdir()
     server = EmbeddedPostgres(folder / "postgres", guard, durable=False)
-    migrate(server.start())
+    url = server.start()
+    migrate(url)
+    mark(url, folder / "blobs")
     young = orphan(folder / "blobs", "pictures/stray/1.jpg", age_s=60)
     # As `reelmap up` does: it holds the folder and runs the server.
     with FolderLock(folder, "a Reelmap"):
@@ -107,3 +135,23 @@ def test_a_data_folder_is_cleaned_up_whether_it_runs_or_not(guard, tmp_path: Pat
     # It does not run, and cannot be started meanwhile: nothing waits for a row.
     assert gc("--folder", folder, "--older-than", 0, "--delete").exit_code == 0
     assert not young.exists()
+
+
+def test_a_bucket_beside_a_data_folder_is_not_taken_for_its_own(
+    guard, object_store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    server = EmbeddedPostgres(folder / "postgres", guard, durable=False)
+    migrate(server.start())
+    server.stop()
+    settings = Settings(own_models={}, **object_store.new_bucket("theirs/"))
+    (tmp_path / "picture").write_bytes(b"x")
+    open_blobs(settings).put("pictures/theirs/1.jpg", tmp_path / "picture")
+    for name, value in settings.to_environ().items():
+        monkeypatch.setenv(name, value)
+    assert "being worked on" in gc("--folder", folder, "--older-than", 0, "--delete").stderr
+    orphan(folder / "blobs", "pictures/stray/1.jpg", age_s=60)
+    refused = gc("--folder", folder, "--delete")
+    assert refused.exit_code == 1 and "there are pictures in" in refused.stderr
+    assert [entry.name for entry in open_blobs(settings).entries("")] == ["pictures/theirs/1.jpg"]

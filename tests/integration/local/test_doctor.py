@@ -80,6 +80,14 @@ def test_a_data_folder_that_runs_and_then_does_not(tmp_path):
     assert findings["dispatcher"].verdict is Verdict.UNKNOWN
 
 
+def test_a_bucket_beside_pictures_in_the_data_folder_is_said(tmp_path):
+    (tmp_path / "blobs" / "pictures").mkdir(parents=True)
+    findings = examined({"REELMAP_BLOBS_BUCKET": "theirs", "REELMAP_S3_ENDPOINT": "http://127.0.0.1:9"}, tmp_path)
+    assert findings["data folder"].verdict is Verdict.BAD
+    assert "REELMAP_BLOBS_BUCKET is theirs, and there are pictures in" in findings["data folder"].says
+    assert findings["store"].verdict is Verdict.UNKNOWN, "it is not written into"
+
+
 def test_a_schema_that_does_not_fit_is_said_once(postgres_server, redis_url):
     url = postgres_server.create_database("not_migrated")
     findings = examined({"REELMAP_DATABASE_URL": url, "REELMAP_REDIS_URL": redis_url})

@@ -19,9 +19,12 @@ from services.api.commands.jobs import submit_job
 from services.api.problems import Invalid
 from services.api.schemas import JobRequest
 from services.keyframes import store as keyframes_store
-from shared.blobs import BlobEntry, UnfinishedPut, open_blobs
+from shared import ownership
+from shared.blobs import BlobEntry, BlobStore, UnfinishedPut, open_blobs
+from shared.errors import TransientError
 from shared.folder_blobs import FolderBlobs
 from shared.housekeeping import BATCH, KEPT_S, Heap, least_age_s, tidy
+from shared.ownership import NotOurs
 from shared.s3 import S3
 from shared.settings import Settings
 from shared.tables import DEFAULT_PROJECT_ID
@@ -31,8 +34,10 @@ DAY_S = 24 * 3600
 
 
 @pytest.fixture
-def blobs(tmp_path: Path) -> FolderBlobs:
-    return FolderBlobs(tmp_path / "blobs")
+def blobs(database, tmp_path: Path) -> FolderBlobs:
+    blobs = FolderBlobs(tmp_path / "blobs")
+    ownership.mark(database, blobs)
+    return blobs
 
 
 def put(blobs: FolderBlobs, tmp_path: Path, *names: str, age_s: float = 2 * DAY_S) -> None:
@@ -44,7 +49,7 @@ def put(blobs: FolderBlobs, tmp_path: Path, *names: str, age_s: float = 2 * DAY_
 
 
 def names(blobs: FolderBlobs) -> set[str]:
-    return {entry.name for entry in blobs.entries("")}
+    return {entry.name for entry in blobs.entries("") if entry.name != ownership.MARK}
 
 
 def tidied(database, blobs, *, delete: bool = True, older_than_s: float = DAY_S, **others) -> dict[str, Heap]:
@@ -304,12 +309,78 @@ def test_a_bucket_is_cleaned_of_orphans_and_of_uploads_that_never_ended(rows, da
 
 
 def test_an_upload_that_may_still_end_is_left_alone(database, blobs):
-    abandoned = []
+    """Nor is the store asked how much of it came, a request for each."""
+    measured, abandoned = [], []
+
+    def received_bytes(name: str) -> int:
+        measured.append(name)
+        return 1
+
     puts = [
-        UnfinishedPut(name, time.time() - age_s, 1, partial(abandoned.append, name))
+        UnfinishedPut(name, time.time() - age_s, partial(received_bytes, name), partial(abandoned.append, name))
         for name, age_s in (("uploads/old", 2 * DAY_S), ("uploads/young", DAY_S / 2))
     ]
     store = Interrupted(blobs, lambda: None)
     store.unfinished = lambda: iter(puts)
     assert counts(tidied(database, store)) == {"unfinished uploads to the store": 1}
-    assert abandoned == ["uploads/old"]
+    assert measured == abandoned == ["uploads/old"]
+
+
+def test_what_cannot_be_removed_keeps_nothing_else(database, blobs, tmp_path):
+    """A folder stands where a blob was listed, so that one name of the first place is refused."""
+    left = tmp_path / "work" / "work-left"
+    left.mkdir(parents=True)
+    (left / ".lock").touch()
+    put(blobs, tmp_path, "pictures/stray", "uploads/left", "queries/left")
+
+    def refuse() -> None:
+        if (blobs.folder / "pictures/stray").is_file():
+            (blobs.folder / "pictures/stray").unlink()
+            (blobs.folder / "pictures/stray").mkdir()
+
+    with pytest.raises(TransientError, match=r"could not remove .*pictures/stray"):
+        tidied(database, Interrupted(blobs, refuse), work_folders=[tmp_path / "work"])
+    assert names(blobs) == set() and not left.exists()
+
+
+@pytest.fixture(params=["folder", "bucket"])
+def unmarked(request, tmp_path: Path) -> BlobStore:
+    """A store that nobody has marked."""
+    if request.param == "folder":
+        return FolderBlobs(tmp_path / "unmarked")
+    return open_blobs(Settings(own_models={}, **request.getfixturevalue("object_store").new_bucket("reelmap/")))
+
+
+LONG_AFTER_S = -60  # a bucket dates what is in it by itself
+
+
+def test_an_empty_store_is_taken_and_another_database_leaves_it_alone(rows, database, unmarked, tmp_path):
+    tidied(database, unmarked, delete=False)
+    assert list(unmarked.entries("")) == [], "only looked for"
+    tidied(database, unmarked)
+    assert [entry.name for entry in unmarked.entries("")] == [ownership.MARK]
+    source = tmp_path / "source"
+    source.write_bytes(b"x")
+    unmarked.put("pictures/stray", source)
+    ours = rows.one("SELECT id FROM installation")
+    rows.do("UPDATE installation SET id = gen_random_uuid()")
+    for delete in (False, True):
+        with pytest.raises(NotOurs, match=f"belongs to another database, {ours}"):
+            tidied(database, unmarked, older_than_s=LONG_AFTER_S, delete=delete)
+    assert names(unmarked) == {"pictures/stray"}
+    assert counts(tidied(database, unmarked, older_than_s=LONG_AFTER_S, adopt=True)) == {"pictures in the store": 1}
+    tidied(database, unmarked)
+
+
+def test_a_store_without_a_mark_is_taken_when_rows_name_most_of_it(rows, database, unmarked, tmp_path):
+    """One that rows name is not enough: a database that lost its rows names what came since."""
+    source = tmp_path / "source"
+    source.write_bytes(b"x")
+    unmarked.put_all({f"uploads/{n}": source for n in range(3)})
+    add_upload(rows, "uploads/0", age="0 hours")
+    with pytest.raises(NotOurs, match="name only 1 of 3 pictures and uploads"):
+        tidied(database, unmarked, older_than_s=LONG_AFTER_S)
+    assert names(unmarked) == {"uploads/0", "uploads/1", "uploads/2"}
+    add_upload(rows, "uploads/1", age="0 hours")
+    assert counts(tidied(database, unmarked, older_than_s=LONG_AFTER_S)) == {"uploads in the store": 1}
+    assert {entry.name for entry in unmarked.entries("")} == {"uploads/0", "uploads/1", ownership.MARK}

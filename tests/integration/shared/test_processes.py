@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import time
 from collections.abc import Iterator
@@ -12,9 +13,11 @@ import requests
 from redis import Redis
 
 from services.api.server import THREADS, WORKERS
+from services.dispatcher.main import Wake
 from services.local.redis import EmbeddedRedis
 from shared.celery_app import make_celery, send
 from shared.liveness import TOUCH_EVERY_S
+from shared.ownership import MARK
 from shared.pipeline import TASK_NAME, Queue
 from shared.settings import Settings
 from shared.start import EXIT_REFUSED
@@ -178,3 +181,30 @@ def test_messages_of_other_versions_do_no_harm(start, celery, redis, redis_url, 
     assert "dropping a message of version 2; this worker reads version 1" in started.said
     assert started.stop() == 0
     assert " ERROR " not in started.said and "Traceback" not in started.said
+
+
+def test_only_the_dispatcher_that_leads_cleans_up(start, rows, redis_url, database_url, tmp_path):
+    wake = Wake(database_url)
+    assert wake.try_lead()
+    blobs = tmp_path / "blobs"
+    started = start(DISPATCHER, redis_url=redis_url, database_url=database_url)
+    asking = """SELECT count(*) FROM pg_stat_activity
+        WHERE application_name = 'reelmap-dispatcher-wake' AND datname = current_database()"""
+    started.wait_for(lambda: rows.one(asking) == 2)
+    assert not (blobs / MARK).exists()
+    wake.close()
+    started.wait_for((blobs / MARK).exists)
+    assert started.stop() == 0
+
+
+def test_a_dispatcher_leaves_the_blobs_of_another_database_alone_and_says_so(start, redis_url, database_url, tmp_path):
+    blobs = tmp_path / "blobs"
+    stray = blobs / "pictures" / "stray"
+    stray.parent.mkdir(parents=True)
+    stray.touch()
+    os.utime(stray, (0, 0))
+    started = start(DISPATCHER, redis_url=redis_url, database_url=database_url)
+    started.wait_for_words("event=not_ours")
+    assert "Rows of this database name only 0 of 1 pictures and uploads" in started.said
+    assert started.stop() == 0
+    assert stray.exists() and not (blobs / MARK).exists()

@@ -11,7 +11,9 @@ import pytest
 
 from services.local.checks import store
 from services.local.checks.check import Subject, Verdict
+from shared import ownership
 from shared.blobs import BlobStore, open_blobs
+from shared.folder_blobs import FolderBlobs
 from shared.housekeeping import PROBES
 from shared.settings import Settings
 from shared.tables import DEFAULT_PROJECT_ID
@@ -78,7 +80,7 @@ def test_a_bucket_that_cannot_be_used_is_told_with_its_reason(object_store, chan
 
 def test_a_folder_that_is_not_there_is_told_by_another_check(database, tmp_path):
     subject = Subject(Settings(own_models={}, blobs_folder=tmp_path / "none"), None, database, None, {})
-    for look in (store.usable, store.every_blob, store.orphans):
+    for look in (store.usable, store.whose, store.every_blob, store.orphans):
         assert look(subject)[0] is Verdict.UNKNOWN
     assert not (tmp_path / "none").exists()
 
@@ -127,9 +129,25 @@ def test_a_job_that_is_deleted_while_we_look_is_no_loss(subject, named, rows, bl
     assert store.every_blob(subject)[0] is Verdict.GOOD
 
 
+def test_a_store_that_may_belong_to_another_database_is_said(subject, named, rows, database, blobs):
+    assert store.whose(subject) == (Verdict.GOOD, "It belongs to this database.")
+    assert ownership.MARK not in [entry.name for entry in blobs.entries("")], "only looked at"
+    rows.do("DELETE FROM jobs")
+    rows.do("DELETE FROM extractions")
+    for look in (store.whose, store.orphans):
+        verdict, says = look(subject)
+        assert verdict is Verdict.BAD
+        assert says.startswith("Rows of this database name only 2 of 50 pictures and uploads in the store.")
+    ownership.mark(database, blobs)
+    assert store.whose(subject)[0] is store.orphans(subject)[0] is Verdict.GOOD
+    rows.do("UPDATE installation SET id = gen_random_uuid()")
+    assert store.whose(subject)[1].startswith("The store of pictures belongs to another database, ")
+
+
 def test_what_no_row_names_is_counted(database, tmp_path):
     subject = Subject(Settings(own_models={}, blobs_folder=tmp_path), None, database, None, {})
     assert store.orphans(subject) == (Verdict.GOOD, "Nothing lies there that no row names.")
+    ownership.mark(database, FolderBlobs(tmp_path))
     for name in ("uploads/old", f"{PROBES}old"):
         (tmp_path / name).parent.mkdir()
         (tmp_path / name).write_bytes(b"x" * 1_500_000)
