@@ -14,7 +14,7 @@ from shared.settings import Settings
 
 AWS = {"s3_region": "eu-central-1", "s3_access_key": "a", "s3_secret_key": "b"}
 OTHER = AWS | {"s3_endpoint": "http://minio:9000"}
-SECRET = "https://store.test:9000/bucket/pictures/1.jpg?X-Amz-Credential=AKIA"
+SIGNED = "https://store.test:9000/bucket/pictures/1.jpg?X-Amz-Credential=AKIA"
 
 
 def address(client: Any) -> str:
@@ -86,10 +86,10 @@ def test_aws_gets_a_deletion_as_boto3_makes_it(sent_deletion):
 @pytest.mark.parametrize(
     ("error", "reason"),
     [
-        (ConnectionClosedError(endpoint_url=SECRET), "it closed the connection"),
-        (SSLError(endpoint_url=SECRET, error="x"), "there is no secure connection to it; look at its certificate"),
-        (ProxyConnectionError(proxy_url=SECRET), "ProxyConnectionError"),
-        (HTTPClientError(error=SECRET), "HTTPClientError"),
+        (ConnectionClosedError(endpoint_url=SIGNED), "it closed the connection"),
+        (SSLError(endpoint_url=SIGNED, error="x"), "there is no secure connection to it; look at its certificate"),
+        (ProxyConnectionError(proxy_url=SIGNED), "ProxyConnectionError"),
+        (HTTPClientError(error=SIGNED), "HTTPClientError"),
     ],
 )
 def test_a_reason_names_no_address_and_no_key(error, reason):
