@@ -184,9 +184,11 @@ def database_full(scene: Scene) -> float:
                 installation.postgres.start()
             began_at = time.monotonic()
             installation.wait_final(job_id, for_s=scene.timing.patience_s)
-            if installation.state_of(job_id) == "failed":
-                # Its attempts were used up, and said why, while the disk was full; a person tries again.
-                kinds = installation.rows("SELECT DISTINCT error_kind FROM tasks WHERE job_id = :job", job=job_id)
+            if installation.state_of(job_id) in ("failed", "partly_failed"):
+                # Attempts were used up, and said why, while the disk that all share was full; a person tries again.
+                kinds = installation.rows(
+                    "SELECT DISTINCT error_kind FROM tasks WHERE job_id = :job AND state = 'failed'", job=job_id
+                )
                 if [row.error_kind for row in kinds] != ["disk_full"]:
                     raise Broken(f"failed because of {kinds}")
                 installation.client.retry(job_id)
