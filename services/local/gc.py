@@ -34,8 +34,10 @@ def collect(folder: Path | None, *, older_than_s: float, delete: bool, adopt: bo
     """Remove what nothing uses and is older than that, or only look for it. Returns what that is, kind by kind.
 
     folder: of `reelmap up`, running or not; None takes the servers of the settings. adopt: take a store for ours that
-    bears no mark or another's, which is refused otherwise. Raises PermanentError for an age at
-    which a blob may still wait for the row that names it, unless it is in a folder whose Reelmap does not run.
+    bears no mark or another's, which is refused otherwise.
+
+    Raises PermanentError for an age at which a blob may still wait for the row that names it, unless it is in a folder
+    whose Reelmap does not run.
     """
     with _stores(folder) as stores:
         least_s = housekeeping.least_age_s(stores.settings)
