@@ -31,7 +31,8 @@ def examine(environ: Mapping[str, str] | None, folder: Path | None, *, thorough:
     """What each check finds, one after the other.
 
     environ: the settings to look at, the process's own when left out. folder: the data folder of an embedded Reelmap,
-    running or not; None looks at the servers that the settings name. thorough: also what takes longer the more there is.
+    running or not; None looks at the servers that the settings name. thorough: look at what takes longer the more
+    there is, too.
     """
     missing: Missing = {}
     settings = yield from _read_settings(environ, missing)
