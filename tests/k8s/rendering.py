@@ -21,6 +21,9 @@ OVERLAYS = sorted(path.name for path in (K8S / "overlays").iterdir())
 COMPONENTS = sorted(path.name for path in (K8S / "components").iterdir())
 #: Its kustomize is the first with components.
 LEAST_MINOR = 21
+#: kubectl is a short process beside many others. With several threads, those that wait for each other spin, which takes
+#: cores from the others, and for ever where a machine's kernel does not take turns between them.
+ONE_THREAD = {"GOMAXPROCS": "1"}
 
 Object = dict[str, Any]
 
@@ -30,7 +33,13 @@ def kubectl() -> str:
     """A kubectl that is new enough; without one, the test is skipped and says what to do."""
     for candidate in (str(ROOT / "build" / "kubectl"), shutil.which("kubectl")):
         if candidate and Path(candidate).exists():
-            said = subprocess.run([candidate, "version", "--client", "-o", "json"], capture_output=True, text=True)
+            said = subprocess.run(
+                [candidate, "version", "--client", "-o", "json"],
+                env={**os.environ, **ONE_THREAD},
+                capture_output=True,
+                text=True,
+                timeout=60,
+            )
             if said.returncode == 0:
                 version = json.loads(said.stdout)["clientVersion"]
                 if int(version["minor"].rstrip("+")) >= LEAST_MINOR:
@@ -98,7 +107,13 @@ def _without_hash(each: Object) -> str:
 
 def render(folder: Path) -> Manifests:
     """The objects of a kustomization. Fails with what kubectl says."""
-    done = subprocess.run([kubectl(), "kustomize", str(folder)], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [kubectl(), "kustomize", str(folder)],
+        env={**os.environ, **ONE_THREAD},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
     assert done.returncode == 0, done.stderr
     assert not done.stderr, f"kubectl warns: {done.stderr}"
     return Manifests(folder.name, list(yaml.safe_load_all(done.stdout)))

@@ -14,7 +14,18 @@ import yaml
 
 from shared.catalog import DEFAULT_MODELS
 from tests.k8s.policies import SECRET, SECRET_KEYS
-from tests.k8s.rendering import COMPONENTS, K8S, OVERLAYS, ROOT, combination, environ_of, kubectl, overlay, render
+from tests.k8s.rendering import (
+    COMPONENTS,
+    K8S,
+    ONE_THREAD,
+    OVERLAYS,
+    ROOT,
+    combination,
+    environ_of,
+    kubectl,
+    overlay,
+    render,
+)
 
 TEXT = (ROOT / "docs" / "kubernetes.md").read_text()
 COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", TEXT, re.DOTALL) for line in block.splitlines()]
@@ -84,9 +95,9 @@ def secret(command: str, cwd: Path) -> set[str]:
     (cwd / "bin").mkdir(exist_ok=True)
     (cwd / "bin" / "kubectl").unlink(missing_ok=True)
     (cwd / "bin" / "kubectl").symlink_to(kubectl())
-    environ = {"PATH": f"{cwd / 'bin'}:{os.environ['PATH']}"}
+    environ = {"PATH": f"{cwd / 'bin'}:{os.environ['PATH']}", **ONE_THREAD}
     command = f"{command} --dry-run=client -o yaml"
-    done = subprocess.run(["bash", "-ec", command], capture_output=True, text=True, cwd=cwd, env=environ)
+    done = subprocess.run(["bash", "-ec", command], capture_output=True, text=True, cwd=cwd, env=environ, timeout=60)
     assert done.returncode == 0, done.stderr
     made = yaml.safe_load(done.stdout)
     assert (made["metadata"]["name"], made["metadata"]["namespace"]) == (SECRET, "reelmap")
