@@ -21,9 +21,9 @@ OVERLAYS = sorted(path.name for path in (K8S / "overlays").iterdir())
 COMPONENTS = sorted(path.name for path in (K8S / "components").iterdir())
 #: Its kustomize is the first with components.
 LEAST_MINOR = 21
-#: kubectl is a short process beside many others. With several threads, those that wait for each other spin, which takes
-#: cores from the others, and for ever where a machine's kernel does not take turns between them.
-ONE_THREAD = {"GOMAXPROCS": "1"}
+#: What kubectl runs with. It is a short process beside many: with several threads, those that wait for each other spin,
+#: which takes cores from the others, and for ever where a machine's kernel does not take turns between them.
+ENVIRON = {"GOMAXPROCS": "1", "KUBECONFIG": str(Path(__file__).with_name("no-cluster.yaml"))}
 
 Object = dict[str, Any]
 
@@ -35,7 +35,7 @@ def kubectl() -> str:
         if candidate and Path(candidate).exists():
             said = subprocess.run(
                 [candidate, "version", "--client", "-o", "json"],
-                env={**os.environ, **ONE_THREAD},
+                env={**os.environ, **ENVIRON},
                 capture_output=True,
                 text=True,
                 timeout=60,
@@ -109,7 +109,7 @@ def render(folder: Path) -> Manifests:
     """The objects of a kustomization. Fails with what kubectl says."""
     done = subprocess.run(
         [kubectl(), "kustomize", str(folder)],
-        env={**os.environ, **ONE_THREAD},
+        env={**os.environ, **ENVIRON},
         capture_output=True,
         text=True,
         timeout=60,

@@ -16,8 +16,8 @@ from shared.catalog import DEFAULT_MODELS
 from tests.k8s.policies import SECRET, SECRET_KEYS
 from tests.k8s.rendering import (
     COMPONENTS,
+    ENVIRON,
     K8S,
-    ONE_THREAD,
     OVERLAYS,
     ROOT,
     combination,
@@ -95,7 +95,7 @@ def secret(command: str, cwd: Path) -> set[str]:
     (cwd / "bin").mkdir(exist_ok=True)
     (cwd / "bin" / "kubectl").unlink(missing_ok=True)
     (cwd / "bin" / "kubectl").symlink_to(kubectl())
-    environ = {"PATH": f"{cwd / 'bin'}:{os.environ['PATH']}", **ONE_THREAD}
+    environ = {"PATH": f"{cwd / 'bin'}:{os.environ['PATH']}", **ENVIRON}
     command = f"{command} --dry-run=client -o yaml"
     done = subprocess.run(["bash", "-ec", command], capture_output=True, text=True, cwd=cwd, env=environ, timeout=60)
     assert done.returncode == 0, done.stderr
