@@ -17,6 +17,8 @@ UNACKED = "unacked"
 
 #: How long a queue may hold messages of tasks that are done already.
 DRAIN_S = 60
+#: How long the folder of a task may be there after the commit that ended it.
+FOLDER_GOES_S = 5
 
 
 def outcome_of(installation: Installation, job_id: str) -> dict[str, Any]:
@@ -151,8 +153,15 @@ def violations(installation: Installation) -> list[str]:
         except Broken as error:
             found.append(f"I6 {error}")
     found += [f"I6 an unacknowledged message names the open task {id}" for id in _open_and_unacknowledged(installation)]
-    if leftovers := installation.leftovers():
-        found.append(f"I8 left in the work folder: {leftovers}")
+    try:
+        # A job is final with the commit; the folder goes right after it.
+        wait_for(
+            lambda: not installation.leftovers(),
+            for_s=FOLDER_GOES_S,
+            what=lambda: f"an empty work folder: {installation.leftovers()}",
+        )
+    except Broken as error:
+        found.append(f"I8 {error}")
     return found
 
 
