@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -141,6 +142,20 @@ def is_unavailable(error: BaseException) -> bool:
     away = code is None and isinstance(error, OperationalError | InterfaceError)
     return error.connection_invalidated or away or (code or "").startswith(_AWAY_OR_EXHAUSTED)
 
+
+def is_login_refused(error: BaseException) -> bool:
+    """Whether the server answered that it does not let us in: a wrong password, no such user or database.
+
+    By its words, because libpq gives no SQLSTATE for a connection that was not made; a server that speaks another
+    language than English counts as away.
+    """
+    return isinstance(error, OperationalError) and _LOGIN_REFUSED.search(str(error.orig)) is not None
+
+
+_LOGIN_REFUSED = re.compile(
+    r"authentication failed for user|no password supplied|no pg_hba\.conf entry for"
+    r'|(role|database) ".*" (does not exist|is not permitted to log in)|permission denied for database'
+)
 
 #: Classes of SQLSTATE (Postgres, appendix A): connection, insufficient resources, operator intervention, system error.
 _AWAY_OR_EXHAUSTED = ("08", "53", "57P", "58")

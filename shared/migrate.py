@@ -14,12 +14,12 @@ from collections.abc import Callable, Sequence
 
 from sqlalchemy.exc import DBAPIError
 
-from shared.db import Database, is_passing, migrate
+from shared.db import Database, is_login_refused, is_passing, migrate
 from shared.errors import one_line
 from shared.logs import configure_logging
-from shared.schema import LOOK_EVERY_S, SAY_EVERY_S, known_revisions, newest_revision, schema_revision, wait_for_schema
+from shared.schema import LOOK_EVERY_S, SAY_EVERY_S, known_revisions, newest_revision, schema_revision
 from shared.settings import load_settings
-from shared.start import Refusal, explained, note_signals
+from shared.start import explained, note_signals, unfit_database, wait_for_database
 
 logger = logging.getLogger(__name__)
 
@@ -44,8 +44,8 @@ def migrate_when_there(database: Database, stopping: Callable[[], bool]) -> bool
             )
             return True
         except DBAPIError as error:
-            if not is_passing(error):
-                raise Refusal(f"The database cannot be migrated: {one_line(error)}") from error
+            if is_login_refused(error) or not is_passing(error):
+                raise unfit_database(error) from error
             if time.monotonic() >= say_at:
                 logger.warning("waiting for the database: %s", one_line(error), extra={"event": "schema_awaited"})
                 say_at = time.monotonic() + SAY_EVERY_S
@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     database = Database(settings.database_url, application_name="reelmap-migrate")
     try:
         if asked.wait:
-            usable = wait_for_schema(database, lambda: bool(stop_signals), lambda: None)
+            usable = wait_for_database(database, lambda: bool(stop_signals), lambda: None)
         else:
             usable = migrate_when_there(database, lambda: bool(stop_signals))
     finally:

@@ -15,7 +15,7 @@ from functools import cache
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
-from shared.db import Database, alembic_config, is_passing
+from shared.db import Database, alembic_config, is_login_refused, is_passing
 from shared.errors import one_line
 
 logger = logging.getLogger(__name__)
@@ -55,7 +55,8 @@ def is_usable(revision: str | None) -> bool:
 def wait_for_schema(database: Database, stopping: Callable[[], bool], alive: Callable[[], None]) -> bool:
     """Wait until somebody has migrated the database, saying so. Returns whether it is usable; False: asked to stop.
 
-    A database that is away is waited for too. alive: called about twice a second meanwhile.
+    A database that is away is waited for too; the error of one that does not let us in is raised. alive: called about
+    twice a second meanwhile.
     """
     say_at = time.monotonic()
     while not stopping():
@@ -66,7 +67,7 @@ def wait_for_schema(database: Database, stopping: Callable[[], bool], alive: Cal
                 return True
             why = f"it has schema {revision or 'none'}, and this version needs {newest_revision()}"
         except DBAPIError as error:
-            if not is_passing(error):
+            if is_login_refused(error) or not is_passing(error):
                 raise
             why = one_line(error)
         if time.monotonic() >= say_at:

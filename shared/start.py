@@ -14,12 +14,14 @@ from typing import Any
 
 from redis import Redis
 from redis.backoff import NoBackoff
+from redis.exceptions import AuthenticationError, ResponseError
 from redis.exceptions import ConnectionError as RedisAway
-from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisSilent
 from redis.retry import Retry
+from sqlalchemy.exc import DBAPIError
 
-from shared.db import Database
+from shared.db import Database, is_login_refused
+from shared.errors import one_line
 from shared.schema import SAY_EVERY_S, wait_for_schema
 from shared.settings import SettingError, Settings
 
@@ -91,6 +93,11 @@ def wait_for_redis(client: Redis, stopping: Callable[[], bool], alive: Callable[
         except ResponseError as error:
             logger.warning("Redis does not let us look at its settings: %s", error, extra={"event": "redis_unseen"})
             return True
+        except AuthenticationError as error:
+            raise Refusal(
+                f"Redis does not let us in: {error}. Look at REELMAP_REDIS_URL and REELMAP_REDIS_PASSWORD, or the file "
+                "that holds it."
+            ) from error
         except (RedisAway, RedisSilent) as error:
             if time.monotonic() >= say_at:
                 logger.warning("waiting for Redis: %s", error, extra={"event": "redis_awaited"})
@@ -101,6 +108,22 @@ def wait_for_redis(client: Redis, stopping: Callable[[], bool], alive: Callable[
         check_redis(info)
         return True
     return False
+
+
+def wait_for_database(database: Database, stopping: Callable[[], bool], alive: Callable[[], None]) -> bool:
+    """Wait until Postgres answers and is migrated. Returns whether; False: asked to stop. Raises `Refusal`."""
+    try:
+        return wait_for_schema(database, stopping, alive)
+    except DBAPIError as error:
+        raise unfit_database(error) from error
+
+
+def unfit_database(error: DBAPIError) -> Refusal:
+    """What to tell a person of a database that waiting does not mend."""
+    what = f"The database cannot be used: {one_line(error)}."
+    if is_login_refused(error):
+        what += " Look at REELMAP_DATABASE_URL and REELMAP_DATABASE_PASSWORD, or the file that holds it."
+    return Refusal(what)
 
 
 def wait_for_servers(
@@ -116,7 +139,7 @@ def wait_for_servers(
             return False
     database = Database(settings.database_url, application_name=application_name)
     try:
-        return wait_for_schema(database, stopping, alive)
+        return wait_for_database(database, stopping, alive)
     finally:
         database.dispose()
 

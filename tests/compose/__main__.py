@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -39,6 +40,9 @@ MUST_LACK = {
     "clustering": ("torch", "av", "cv2", "flask"),
     "embedding": ("av", "sklearn", "flask"),
 }
+#: Seconds after which a step is taken for stuck, and the time that a machine needs which has to fetch every package.
+STEP_S = 180
+BUILD_S = 900
 #: A short lease, so that the work of a killed worker is taken over while one watches.
 LEASE_S = 10
 
@@ -218,6 +222,27 @@ print(*missing_walls(), missing_fence() or "")
 """
 
 
+def passwords(trial: Trial) -> str:
+    """Who comes with a wrong password is told so at once, and does not wait for servers that are there."""
+    migrate, dispatcher = "shared.migrate", "services.dispatcher.main"
+    wrong = (
+        (migrate, "REELMAP_DATABASE_PASSWORD", "redis_password"),
+        (dispatcher, "REELMAP_DATABASE_PASSWORD", "redis_password"),
+        (dispatcher, "REELMAP_REDIS_PASSWORD", "database_password"),
+    )
+    for module, setting, secret in wrong:
+        environ = ["--env", f"{setting}_FILE=/run/secrets/{secret}"]
+        try:
+            trial.compose("run", "--rm", "--no-deps", "--no-TTY", *environ, "migrate", "python", "-m", module)
+        except Broken as error:
+            must(
+                "ended with 2" in str(error) and f"{setting}, or the file" in str(error), f"{module} says why: {error}"
+            )
+        else:
+            raise Broken(f"{module} refuses a wrong {setting}")
+    return f"{len(wrong)} wrong ones refused"
+
+
 def calm(trial: Trial) -> str:
     """A job goes from URLs and an upload to its clusters, and a picture is found again."""
     client = trial.client("calm")
@@ -353,35 +378,52 @@ def same(got: Any, expected: Any) -> None:
 
 
 STEPS: tuple[Callable[[Trial], str], ...] = (
-    configurations, images, confinement, calm, storm, update, restart, flower
+    configurations, images, confinement, passwords, calm, storm, update, restart, flower
 )  # fmt: skip
 
 
 @contextmanager
 def running(trial: Trial, logs: Path) -> Iterator[None]:
-    """The project, built and up; afterwards its logs, and nothing else of it."""
+    """The project, built and up; afterwards its logs, and nothing else of it, nor of a run that was killed before."""
     compose = trial.compose
     try:
-        with step("build"):
+        with step("sweep"):
+            take_away(compose)
+        with step("build", BUILD_S):
             compose("build")
         with step("up"):
             compose("up", "--detach", "--wait")
         yield
     finally:
-        logs.parent.mkdir(parents=True, exist_ok=True)
-        logs.write_text(compose("logs", "--no-color", "--timestamps", check=False))
-        compose("--profile", "debug", "down", "--volumes", "--remove-orphans", "--timeout", "5", check=False)
+        with step("down"):
+            logs.parent.mkdir(parents=True, exist_ok=True)
+            logs.write_text(compose("ps", "--all", check=False) + compose("logs", "--no-color", "-t", check=False))
+            take_away(compose)
+
+
+def take_away(compose: Compose) -> None:
+    """Everything of the project goes, its volumes too, from this run or one that was killed."""
+    compose("--profile", "debug", "down", "--volumes", "--remove-orphans", "--timeout", "5", check=False)
     left = docker("ps", "--all", "--quiet", "--filter", f"label=com.docker.compose.project={PROJECT}")
     left += docker("volume", "ls", "--quiet", "--filter", f"label=com.docker.compose.project={PROJECT}")
     must(not left, "nothing is left behind")
 
 
 @contextmanager
-def step(name: str) -> Iterator[list[str]]:
-    """Prints how long a step took, with what is appended to the list."""
+def step(name: str, most_s: int = STEP_S) -> Iterator[list[str]]:
+    """Prints how long a step took, with what is appended to the list. Raises `Broken` when it takes too long."""
+
+    def stuck(*_: object) -> None:
+        raise Broken(f"{name} is done within {most_s} s")
+
     began_at = time.monotonic()
     says: list[str] = []
-    yield says
+    signal.signal(signal.SIGALRM, stuck)
+    signal.alarm(most_s)
+    try:
+        yield says
+    finally:
+        signal.alarm(0)
     click.echo(f"{name:15} {time.monotonic() - began_at:6.1f} s  {'; '.join(says)}")
 
 
@@ -422,6 +464,7 @@ def prepare(folder: Path, torch: str) -> Trial:
 def main(torch: str, logs: Path) -> None:
     """Run Reelmap with Docker compose, disturb it, and see that nothing is lost."""
     began_at = time.monotonic()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("Asked to stop."))  # which takes everything down first
     try:
         with tempfile.TemporaryDirectory() as folder:
             trial = prepare(Path(folder), torch)

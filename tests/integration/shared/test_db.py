@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 
+import psycopg2
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
 
-from shared.db import Database, is_passing, is_unavailable
+from shared.db import Database, is_login_refused, is_passing, is_unavailable
 
 
 def test_the_driver_is_psycopg2(database):
@@ -84,3 +85,33 @@ def test_what_may_go_better_later(rows, code, unavailable, passing):
     with pytest.raises(DBAPIError) as caught:
         rows.do(f"DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = '{code}'; END $$")
     assert (is_unavailable(caught.value), is_passing(caught.value)) == (unavailable, passing)
+
+
+@pytest.mark.parametrize(
+    ("said", "refused"),
+    [
+        # As Postgres 16 and 17 and libpq say it.
+        ('FATAL:  password authentication failed for user "reelmap"', True),
+        ('FATAL:  Peer authentication failed for user "reelmap"', True),
+        ("fe_sendauth: no password supplied", True),
+        ('FATAL:  no pg_hba.conf entry for host "10.0.0.7", user "reelmap", database "reelmap", no encryption', True),
+        ('FATAL:  role "nobody" does not exist', True),
+        ('FATAL:  role "reader" is not permitted to log in', True),
+        ('FATAL:  database "nowhere" does not exist', True),
+        ("FATAL:  the database system is starting up", False),
+        ("FATAL:  sorry, too many clients already", False),
+        ("Connection refused\n\tIs the server running on that host and accepting TCP/IP connections?", False),
+    ],
+)
+def test_who_is_not_let_in(said, refused):
+    error = OperationalError(
+        "", {}, psycopg2.OperationalError(f'connection to server at "db", port 5432 failed: {said}')
+    )
+    assert is_login_refused(error) is refused
+    assert is_passing(error), "work that is under way tries again: passwords are changed while it runs"
+
+
+def test_what_is_missing_inside_the_database_is_no_refused_login(rows):
+    with pytest.raises(DBAPIError) as caught:
+        rows.do("SET ROLE nobody")
+    assert not is_login_refused(caught.value)

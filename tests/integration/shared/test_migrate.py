@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 
 import pytest
+from sqlalchemy.engine import make_url
 
 from shared.db import Database
 from shared.migrate import migrate_when_there
@@ -59,9 +60,23 @@ def test_a_database_that_cannot_be_migrated_is_refused_with_the_reason(empty_url
     database = Database(empty_url)
     with database.transaction() as connection:
         connection.exec_driver_sql("CREATE TABLE jobs (somebody_elses int)")
-    with pytest.raises(Refusal, match=r"cannot be migrated: .*already exists"):
+    with pytest.raises(Refusal, match=r"cannot be used: .*already exists"):
         migrate_when_there(database, lambda: False)
     database.dispose()
+
+
+@pytest.mark.parametrize("arguments", [[], ["--wait"]])
+@pytest.mark.parametrize(
+    ("login", "why"),
+    [("reelmap/nowhere", 'database "nowhere" does not exist'), ("nobody/reelmap", 'role "nobody" does not exist')],
+)
+def test_a_login_that_the_server_refuses_is_not_waited_for(start, postgres_server, arguments, login, why):
+    user, database = login.split("/")
+    url = make_url(postgres_server.url()).set(username=user, database=database)
+    refused = start("shared.migrate", *arguments, database_url=url.render_as_string(hide_password=False))
+    assert refused.process.wait(30) == EXIT_REFUSED
+    assert why in refused.said
+    assert "Look at REELMAP_DATABASE_URL and REELMAP_DATABASE_PASSWORD" in refused.said
 
 
 def test_without_an_address_it_says_which_setting_is_missing():

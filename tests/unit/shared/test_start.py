@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from redis.exceptions import AuthenticationError, NoPermissionError
 from redis.exceptions import ConnectionError as RedisAway
-from redis.exceptions import NoPermissionError
 
 from shared.settings import SettingError
 from shared.start import EXIT_REFUSED, Refusal, check_redis, check_versions, explained, wait_for_redis
@@ -57,6 +57,12 @@ def test_a_redis_that_is_away_is_waited_for(monkeypatch, caplog):
     assert wait_for_redis(server, lambda: False, lambda: lived.append(1))  # type: ignore[arg-type]
     assert len(lived) == 2
     assert caplog.text.count("waiting for Redis: refused") == 1
+
+
+def test_a_redis_that_does_not_let_us_in_is_not_waited_for():
+    server = Server(AuthenticationError("invalid username-password pair or user is disabled."))
+    with pytest.raises(Refusal, match=r"does not let us in: invalid .*REELMAP_REDIS_URL and REELMAP_REDIS_PASSWORD"):
+        wait_for_redis(server, lambda: False, lambda: None)  # type: ignore[arg-type]
 
 
 def test_a_redis_that_hides_its_settings_is_taken_as_it_is(caplog):
