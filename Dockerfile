@@ -13,7 +13,10 @@ FROM ${PYTHON_IMAGE} AS builder
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 COPY requirements/images/build.txt /build/
 RUN --mount=type=cache,target=/root/.cache/pip \
-    pip install --quiet --no-deps --require-hashes -r /build/build.txt \
+    apt-get update \
+    && apt-get install --yes --quiet --no-install-recommends binutils \
+    && rm -rf /var/lib/apt/lists/* \
+    && pip install --quiet --no-deps --require-hashes -r /build/build.txt \
     && python -m venv --without-pip /opt/venv
 # Lock files are whole, so nothing is resolved; wheels only, so nothing of strangers runs here. Left out of them is what
 # nobody uses: the packages' own tests, what only type checkers, compilers and debuggers read, and what botocore knows of
@@ -25,6 +28,7 @@ pip --python /opt/venv/bin/python install --quiet --no-deps --only-binary :all: 
 cd /opt/venv/lib/python3*/site-packages
 find . -type d -name tests -prune -exec rm -rf {} +
 find . -type f \( -name '*.pyi' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.h' -o -name '*.a' -o -name '*.map' \) -delete
+find . -type f \( -name '*.cpython-*.so' -o -name '*.abi3.so' \) -exec strip --strip-unneeded {} +
 [ ! -d botocore/data ] || find botocore/data -mindepth 1 -maxdepth 1 -type d \
     ! -name s3 ! -name sts ! -name sso ! -name sso-oidc ! -name signin -exec rm -rf {} +
 END
