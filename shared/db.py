@@ -143,18 +143,20 @@ def is_unavailable(error: BaseException) -> bool:
     return error.connection_invalidated or away or (code or "").startswith(_AWAY_OR_EXHAUSTED)
 
 
-def is_login_refused(error: BaseException) -> bool:
-    """Whether the server answered that it does not let us in: a wrong password, no such user or database.
+def login_refusal(error: BaseException) -> str | None:
+    """With which words the server did not let us in (a wrong password, no such user or database); None: it did not.
 
-    By its words, because libpq gives no SQLSTATE for a connection that was not made; a server that speaks another
+    Known by the words, because libpq gives no SQLSTATE for a connection that was not made; a server that speaks another
     language than English counts as away.
     """
-    return isinstance(error, OperationalError) and _LOGIN_REFUSED.search(str(error.orig)) is not None
+    said = str(error.orig).splitlines() if isinstance(error, OperationalError) else []
+    return next((" ".join(line.split()) for line in said if _LOGIN_REFUSED.search(line)), None)
 
 
 _LOGIN_REFUSED = re.compile(
-    r"authentication failed for user|no password supplied|no pg_hba\.conf entry for"
-    r'|(role|database) ".*" (does not exist|is not permitted to log in)|permission denied for database'
+    r"(password|Peer|certificate) authentication failed|no password supplied|no pg_hba\.conf entry"
+    r'|pg_hba\.conf rejects|(role|database) ".*" (does not exist|is not permitted to log in)'
+    r"|permission denied for database|no such (user|database)"  # the last as PgBouncer says it
 )
 
 #: Classes of SQLSTATE (Postgres, appendix A): connection, insufficient resources, operator intervention, system error.

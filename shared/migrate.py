@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 
 from sqlalchemy.exc import DBAPIError
 
-from shared.db import Database, is_login_refused, is_passing, migrate
+from shared.db import Database, is_passing, login_refusal, migrate
 from shared.errors import one_line
 from shared.logs import configure_logging
 from shared.schema import LOOK_EVERY_S, SAY_EVERY_S, known_revisions, newest_revision, schema_revision
@@ -44,7 +44,7 @@ def migrate_when_there(database: Database, stopping: Callable[[], bool]) -> bool
             )
             return True
         except DBAPIError as error:
-            if is_login_refused(error) or not is_passing(error):
+            if login_refusal(error) or not is_passing(error):
                 raise unfit_database(error) from error
             if time.monotonic() >= say_at:
                 logger.warning("waiting for the database: %s", one_line(error), extra={"event": "schema_awaited"})

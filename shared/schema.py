@@ -15,7 +15,7 @@ from functools import cache
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
-from shared.db import Database, alembic_config, is_login_refused, is_passing
+from shared.db import Database, alembic_config, is_passing, login_refusal
 from shared.errors import one_line
 
 logger = logging.getLogger(__name__)
@@ -67,7 +67,7 @@ def wait_for_schema(database: Database, stopping: Callable[[], bool], alive: Cal
                 return True
             why = f"it has schema {revision or 'none'}, and this version needs {newest_revision()}"
         except DBAPIError as error:
-            if is_login_refused(error) or not is_passing(error):
+            if login_refusal(error) or not is_passing(error):
                 raise
             why = one_line(error)
         if time.monotonic() >= say_at:

@@ -14,13 +14,13 @@ from typing import Any
 
 from redis import Redis
 from redis.backoff import NoBackoff
-from redis.exceptions import AuthenticationError, ResponseError
+from redis.exceptions import AuthenticationError, NoPermissionError, ResponseError
 from redis.exceptions import ConnectionError as RedisAway
 from redis.exceptions import TimeoutError as RedisSilent
 from redis.retry import Retry
 from sqlalchemy.exc import DBAPIError
 
-from shared.db import Database, is_login_refused
+from shared.db import Database, login_refusal
 from shared.errors import one_line
 from shared.schema import SAY_EVERY_S, wait_for_schema
 from shared.settings import SettingError, Settings
@@ -91,11 +91,14 @@ def wait_for_redis(client: Redis, stopping: Callable[[], bool], alive: Callable[
         try:
             info = client.info()
         except ResponseError as error:
+            if not isinstance(error, NoPermissionError) and "unknown command" not in str(error):
+                raise Refusal(f"Redis cannot be used: {error}") from error
             logger.warning("Redis does not let us look at its settings: %s", error, extra={"event": "redis_unseen"})
             return True
         except AuthenticationError as error:
+            said = str(error).rstrip(".")
             raise Refusal(
-                f"Redis does not let us in: {error}. Look at REELMAP_REDIS_URL and REELMAP_REDIS_PASSWORD, or the file "
+                f"Redis does not let us in: {said}. Look at REELMAP_REDIS_URL and REELMAP_REDIS_PASSWORD, or the file "
                 "that holds it."
             ) from error
         except (RedisAway, RedisSilent) as error:
@@ -120,10 +123,12 @@ def wait_for_database(database: Database, stopping: Callable[[], bool], alive: C
 
 def unfit_database(error: DBAPIError) -> Refusal:
     """What to tell a person of a database that waiting does not mend."""
-    what = f"The database cannot be used: {one_line(error)}."
-    if is_login_refused(error):
-        what += " Look at REELMAP_DATABASE_URL and REELMAP_DATABASE_PASSWORD, or the file that holds it."
-    return Refusal(what)
+    if refusal := login_refusal(error):
+        return Refusal(
+            f"Postgres does not let us in: {refusal}. Look at REELMAP_DATABASE_URL and REELMAP_DATABASE_PASSWORD, or "
+            "the file that holds it."
+        )
+    return Refusal(f"The database cannot be used: {one_line(error)}")
 
 
 def wait_for_servers(

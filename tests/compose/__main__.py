@@ -40,7 +40,7 @@ MUST_LACK = {
     "clustering": ("torch", "av", "cv2", "flask"),
     "embedding": ("av", "sklearn", "flask"),
 }
-#: Seconds after which a step is taken for stuck, and the time that a machine needs which has to fetch every package.
+#: Seconds after which a step is taken for stuck, and for a step in which a machine may have to fetch everything.
 STEP_S = 180
 BUILD_S = 900
 #: A short lease, so that the work of a killed worker is taken over while one watches.
@@ -236,7 +236,7 @@ def passwords(trial: Trial) -> str:
             trial.compose("run", "--rm", "--no-deps", "--no-TTY", *environ, "migrate", "python", "-m", module)
         except Broken as error:
             must(
-                "ended with 2" in str(error) and f"{setting}, or the file" in str(error), f"{module} says why: {error}"
+                "ended with 2:" in str(error) and f"{setting}, or the file" in str(error), f"{module} says why: {error}"
             )
         else:
             raise Broken(f"{module} refuses a wrong {setting}")
@@ -390,15 +390,18 @@ def running(trial: Trial, logs: Path) -> Iterator[None]:
         with step("sweep"):
             take_away(compose)
         with step("build", BUILD_S):
-            compose("build")
-        with step("up"):
+            compose("--profile", "debug", "build")
+        with step("up", BUILD_S):
             compose("up", "--detach", "--wait")
         yield
     finally:
-        with step("down"):
-            logs.parent.mkdir(parents=True, exist_ok=True)
-            logs.write_text(compose("ps", "--all", check=False) + compose("logs", "--no-color", "-t", check=False))
-            take_away(compose)
+        try:
+            with step("logs"):
+                logs.parent.mkdir(parents=True, exist_ok=True)
+                logs.write_text(compose("ps", "--all", check=False) + compose("logs", "--no-color", "-t", check=False))
+        finally:
+            with step("down"):
+                take_away(compose)
 
 
 def take_away(compose: Compose) -> None:
@@ -456,6 +459,12 @@ def prepare(folder: Path, torch: str) -> Trial:
     )
 
 
+def stop(*_: object) -> None:
+    """End, which takes everything down first; `make` sends the signal on, so that it may come twice."""
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    sys.exit("Asked to stop.")
+
+
 @click.command()
 @click.option("--torch", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Which wheels.")
 @click.option(
@@ -464,7 +473,7 @@ def prepare(folder: Path, torch: str) -> Trial:
 def main(torch: str, logs: Path) -> None:
     """Run Reelmap with Docker compose, disturb it, and see that nothing is lost."""
     began_at = time.monotonic()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("Asked to stop."))  # which takes everything down first
+    signal.signal(signal.SIGTERM, stop)
     try:
         with tempfile.TemporaryDirectory() as folder:
             trial = prepare(Path(folder), torch)
@@ -473,7 +482,9 @@ def main(torch: str, logs: Path) -> None:
                     with step(each.__name__) as says:
                         says.append(each(trial))
     except Broken as error:
-        sys.exit(f"Broken: {error}\nThe logs of all containers are in {logs}.")
+        first = error.__context__  # where taking everything down went wrong as well
+        before = f"{type(first).__name__}: {first}\n" if first else ""
+        sys.exit(f"{before}Broken: {error}\nThe logs of all containers are in {logs}.")
     click.echo(f"Everything held; took {time.monotonic() - began_at:.0f} s.")
 
 

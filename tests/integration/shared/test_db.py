@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
 
-from shared.db import Database, is_login_refused, is_passing, is_unavailable
+from shared.db import Database, is_passing, is_unavailable, login_refusal
 
 
 def test_the_driver_is_psycopg2(database):
@@ -95,10 +95,13 @@ def test_what_may_go_better_later(rows, code, unavailable, passing):
         ('FATAL:  Peer authentication failed for user "reelmap"', True),
         ("fe_sendauth: no password supplied", True),
         ('FATAL:  no pg_hba.conf entry for host "10.0.0.7", user "reelmap", database "reelmap", no encryption', True),
+        ('FATAL:  pg_hba.conf rejects connection for host "10.0.0.7", user "reelmap", database "reelmap"', True),
+        ("FATAL:  no such database: nowhere", True),  # PgBouncer
         ('FATAL:  role "nobody" does not exist', True),
         ('FATAL:  role "reader" is not permitted to log in', True),
         ('FATAL:  database "nowhere" does not exist', True),
         ("FATAL:  the database system is starting up", False),
+        ('FATAL:  LDAP authentication failed for user "reelmap"', False),  # its directory may be away
         ("FATAL:  sorry, too many clients already", False),
         ("Connection refused\n\tIs the server running on that host and accepting TCP/IP connections?", False),
     ],
@@ -107,11 +110,23 @@ def test_who_is_not_let_in(said, refused):
     error = OperationalError(
         "", {}, psycopg2.OperationalError(f'connection to server at "db", port 5432 failed: {said}')
     )
-    assert is_login_refused(error) is refused
+    assert (login_refusal(error) is not None) is refused
     assert is_passing(error), "work that is under way tries again: passwords are changed while it runs"
+
+
+def test_of_many_addresses_the_one_that_refused_is_told():
+    error = psycopg2.OperationalError(
+        'connection to server at "localhost" (::1), port 5432 failed: Connection refused\n\tIs the server running?\n'
+        'connection to server at "localhost" (127.0.0.1), port 5432 failed: FATAL:  password authentication failed for '
+        'user "reelmap"\n'
+    )
+    assert login_refusal(OperationalError("", {}, error)) == (
+        'connection to server at "localhost" (127.0.0.1), port 5432 failed: FATAL: password authentication failed for '
+        'user "reelmap"'
+    )
 
 
 def test_what_is_missing_inside_the_database_is_no_refused_login(rows):
     with pytest.raises(DBAPIError) as caught:
         rows.do("SET ROLE nobody")
-    assert not is_login_refused(caught.value)
+    assert login_refusal(caught.value) is None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from redis.exceptions import AuthenticationError, NoPermissionError
+from redis.exceptions import AuthenticationError, NoPermissionError, ResponseError
 from redis.exceptions import ConnectionError as RedisAway
 
 from shared.settings import SettingError
@@ -59,14 +59,24 @@ def test_a_redis_that_is_away_is_waited_for(monkeypatch, caplog):
     assert caplog.text.count("waiting for Redis: refused") == 1
 
 
+@pytest.mark.parametrize("said", ["DENIED Redis is running in protected mode", "DB index is out of range"])
+def test_a_redis_that_answers_nothing_is_refused(said):
+    with pytest.raises(Refusal, match=f"Redis cannot be used: {said}"):
+        wait_for_redis(Server(ResponseError(said)), lambda: False, lambda: None)  # type: ignore[arg-type]
+
+
 def test_a_redis_that_does_not_let_us_in_is_not_waited_for():
     server = Server(AuthenticationError("invalid username-password pair or user is disabled."))
-    with pytest.raises(Refusal, match=r"does not let us in: invalid .*REELMAP_REDIS_URL and REELMAP_REDIS_PASSWORD"):
+    with pytest.raises(
+        Refusal,
+        match=r"does not let us in: invalid .* is disabled\. Look at REELMAP_REDIS_URL and REELMAP_REDIS_PASSWORD",
+    ):
         wait_for_redis(server, lambda: False, lambda: None)  # type: ignore[arg-type]
 
 
 def test_a_redis_that_hides_its_settings_is_taken_as_it_is(caplog):
-    assert wait_for_redis(Server(NoPermissionError("NOPERM")), lambda: False, lambda: None)  # type: ignore[arg-type]
+    for said in (NoPermissionError("NOPERM"), ResponseError("unknown command 'INFO', with args beginning with: ")):
+        assert wait_for_redis(Server(said), lambda: False, lambda: None)  # type: ignore[arg-type]
     assert "does not let us look at its settings" in caplog.text
 
 
