@@ -242,8 +242,11 @@ def _work_folders(parents: Iterable[Path], *, delete: bool) -> Heap:
     heap = Heap("work folders of killed processes")
     for parent in parents:
         for folder in abandoned(parent):
-            size_bytes = sum(path.lstat().st_size for path in folder.rglob("*"))
-            heap.add(folder.stat().st_mtime, size_bytes)
+            try:
+                left_at, size_bytes = folder.stat().st_mtime, sum(path.lstat().st_size for path in folder.rglob("*"))
+            except FileNotFoundError:
+                continue  # a worker that started meanwhile removes it
+            heap.add(left_at, size_bytes)
             if delete:
                 shutil.rmtree(folder, ignore_errors=True)
     return heap

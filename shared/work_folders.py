@@ -47,21 +47,21 @@ def sweep(parent: Path) -> None:
 def abandoned(parent: Path) -> Iterator[Path]:
     """The folders of processes that ended without removing them."""
     for folder in parent.iterdir() if parent.is_dir() else ():
-        if folder.name.startswith((PREFIX, PREFIX_OF_NEW)) and not _is_in_use(folder):
+        if folder.name.startswith((PREFIX, PREFIX_OF_NEW)) and _is_abandoned(folder):
             yield folder
 
 
-def _is_in_use(folder: Path) -> bool:
+def _is_abandoned(folder: Path) -> bool:
     try:
         if folder.name.startswith(PREFIX_OF_NEW) or not (folder / LOCK).exists():
-            return time.time() - folder.stat().st_mtime < UNLOCKED_FOR_S
+            return time.time() - folder.stat().st_mtime >= UNLOCKED_FOR_S
         fd = os.open(folder / LOCK, os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:  # removed meanwhile
         return False
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
-        return True
+        return False
     finally:
         os.close(fd)
-    return False
+    return True

@@ -398,7 +398,13 @@ class Installation:
 
     def leftovers(self) -> list[str]:
         """Folders of work that is not done, or whose process left them behind."""
-        return [path.relative_to(self.work).as_posix() for path in self.work.rglob(f"{PREFIX}*") if path.is_dir()]
+        # Not by rglob, which fails where a folder goes while it looks.
+        return [
+            Path(folder, name).relative_to(self.work).as_posix()
+            for folder, names, _ in os.walk(self.work)
+            for name in names
+            if name.startswith(PREFIX)
+        ]
 
 
 def _without_settings() -> dict[str, str]:

@@ -28,7 +28,7 @@ from shared.ownership import NotOurs
 from shared.s3 import S3
 from shared.settings import Settings
 from shared.tables import DEFAULT_PROJECT_ID
-from shared.work_folders import work_folder
+from shared.work_folders import sweep, work_folder
 
 DAY_S = 24 * 3600
 
@@ -268,6 +268,22 @@ def test_what_a_killed_process_left_in_its_work_folder_goes(database, blobs, tmp
         assert (heap.count, heap.size_bytes) == (1, 5) and left.exists()
         tidied(database, blobs, work_folders=[tmp_path / "work"])
         assert used.exists() and not left.exists()
+
+
+def test_a_worker_may_remove_what_was_left_while_it_is_counted(database, blobs, tmp_path):
+    parent = tmp_path / "work"
+    for number in range(2000):
+        left = parent / f"work-{number}"
+        left.mkdir(parents=True)
+        (left / ".lock").touch()
+        (left / "video").write_bytes(b"12345")
+    with ThreadPoolExecutor(1) as worker:
+        swept = worker.submit(sweep, parent)
+        while not swept.done():
+            tidied(database, blobs, work_folders=[parent], delete=False)
+        swept.result()
+    sweep(parent)  # a folder whose lock was just being tried was left
+    assert list(parent.iterdir()) == []
 
 
 def test_a_blob_may_wait_for_its_row_as_long_as_a_worker_may_take():
