@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 
 from celery.app.amqp import AMQP
+from celery.worker import state
 from kombu.connection import Connection as KombuConnection
 from kombu.transport import redis, virtual
 
@@ -31,6 +32,13 @@ class QoS(redis.QoS):
             virtual.QoS.ack(self, delivery_tag)  # type: ignore[no-untyped-call]
             self._distrust_the_reading_connection()
 
+    def restore_unacked_once(self, stderr: object = None) -> None:
+        """Put the messages back that a stopping worker was still given: their tasks would wait to be sent again."""
+        try:
+            super().restore_unacked_once(stderr)  # type: ignore[no-untyped-call]
+        except self.channel.connection_errors as error:
+            logger.warning("could not put messages back: %s", error, extra={"event": "not_put_back"})
+
     def _distrust_the_reading_connection(self) -> None:
         """Read over a new connection: the old one is as dead, and would be waited for."""
         connection = getattr(self.channel.client, "connection", None)
@@ -39,14 +47,17 @@ class QoS(redis.QoS):
 
 
 class Channel(redis.Channel):
-    """Does not put messages back when a connection ends: the lease brings back what a worker lost.
+    """Puts messages back when the worker stops, and not when a connection ends in the middle of its work.
 
-    Putting them back fails when Redis is away; the channel is then closed once more, finds that it has no connection,
-    and ends the worker (AttributeError).
+    Those of running tasks need not come again: the lease brings back what a worker lost.
     """
 
     QoS = QoS
-    do_restore = False
+
+    @property
+    def do_restore(self) -> bool:  # type: ignore[override]
+        """Whether Celery was asked to stop; what still runs has then ended before the connection does."""
+        return state.should_stop is not None
 
 
 class Transport(redis.Transport):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 
@@ -92,6 +94,20 @@ def test_servers_and_the_migration_are_waited_for(start, guard, postgres_server,
     finally:
         broker.stop()
         postgres_server.drop_database("not_migrated")
+
+
+def test_a_message_that_comes_while_a_worker_stops_is_left_to_others(start, redis, redis_url, database_url, celery):
+    """It waits in Redis with its read pending, and is given the next message whether it wants it or not."""
+    started = start(WORKER, redis_url=redis_url, database_url=database_url)
+    started.wait_for(lambda: reads(redis))
+    started.process.send_signal(signal.SIGTERM)
+    sent = 0
+    while started.process.poll() is None:
+        send(celery, QUEUE, str(uuid.uuid4()))
+        sent += 1
+        time.sleep(0.02)
+    assert started.process.returncode == 0
+    assert (redis.llen(QUEUE.value), redis.hlen("unacked")) == (sent, 0)
 
 
 @pytest.mark.parametrize("module", [WORKER, DISPATCHER])

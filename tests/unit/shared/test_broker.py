@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from celery.worker import state
 from redis import ConnectionPool
 from redis.backoff import NoBackoff
 from redis.retry import Retry
@@ -54,7 +55,10 @@ def test_an_acknowledgement_that_fails_frees_its_place_and_drops_the_connection_
     made.close()
 
 
-def test_messages_are_not_put_back_when_a_connection_ends(redis_url):
+@pytest.mark.parametrize(("should_stop", "put_back"), [(None, 0), (0, 1)])
+def test_messages_are_put_back_when_the_worker_stops_and_not_when_a_connection_ends(
+    redis_url, monkeypatch, should_stop, put_back
+):
     made = connection(redis_url)
     channel = made.channel()
     channel.queue_declare("keyframes")
@@ -62,6 +66,18 @@ def test_messages_are_not_put_back_when_a_connection_ends(redis_url):
     producer.publish({"v": 1}, routing_key="keyframes")
     message = channel.basic_get("keyframes")
     assert message is not None
+    monkeypatch.setattr(state, "should_stop", should_stop)
     channel.close()
-    assert connection(redis_url).channel()._size("keyframes") == 0
+    assert connection(redis_url).channel()._size("keyframes") == put_back
     made.close()
+
+
+def test_a_worker_stops_well_though_messages_cannot_be_put_back(redis_url, monkeypatch, caplog):
+    made = connection(redis_url)
+    channel = made.channel()
+    channel.qos.append(channel.Message({"body": "", "properties": PROPERTIES}, channel), "tag")
+    monkeypatch.setattr(state, "should_stop", 0)
+    monkeypatch.setattr(channel, "_connparams", lambda *_, **__: {"host": "127.0.0.1", "port": 1})
+    channel.close()
+    made.close()
+    assert "could not put messages back" in caplog.text
