@@ -1,6 +1,7 @@
 """Celery's way to Redis, for messages that are nudges: what kombu does for those that must not be lost is left out.
 
 Each difference is there because kombu 5.7 ends or deafens a worker without it, which `make faults` shows (F5b, F6b).
+What a stopping worker was still given is put back all the same: only that saves a task from waiting to be sent again.
 Named in `shared.celery_app`; nothing else uses it.
 """
 

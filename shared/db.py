@@ -144,7 +144,7 @@ def is_unavailable(error: BaseException) -> bool:
 
 
 def login_refusal(error: BaseException) -> str | None:
-    """With which words the server did not let us in (a wrong password, no such user or database); None: it did not.
+    """The words with which the server did not let us in: a wrong password, no such user or database. None for all else.
 
     Known by the words, because libpq gives no SQLSTATE for a connection that was not made; a server that speaks another
     language than English counts as away.
