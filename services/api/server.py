@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import logging
 from pathlib import Path
 from typing import Any
@@ -34,15 +35,20 @@ class _Logger(Logger):  # type: ignore[misc]
 
 
 class Server(BaseApplication):  # type: ignore[misc]
-    """gunicorn, told everything here: it reads no file and no command line."""
+    """gunicorn, told everything here: it reads no file and no command line.
 
-    def __init__(self, settings: Settings) -> None:
+    listener_fd: the descriptor of a socket that listens already; the settings' host and port when left out.
+    """
+
+    def __init__(self, settings: Settings, listener_fd: int | None = None) -> None:
         self.settings = settings
+        own = f"{settings.api_host}:{settings.api_port}"
+        self.bind = own if listener_fd is None else f"fd://{listener_fd}"
         super().__init__()
 
     def load_config(self) -> None:
         options: dict[str, Any] = {
-            "bind": f"{self.settings.api_host}:{self.settings.api_port}",
+            "bind": self.bind,
             "worker_class": "gthread",
             "workers": WORKERS,
             "threads": THREADS,
@@ -69,6 +75,9 @@ class Server(BaseApplication):  # type: ignore[misc]
 @explained()
 def main() -> None:
     """Serve until the process is asked to stop."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--listener-fd", type=int, help="a socket that whoever started us listens on for us")
+    listener_fd = parser.parse_args().listener_fd
     settings = load_settings()
     configure_logging("api", settings.log_level)
     settings.require("database_url")
@@ -77,7 +86,7 @@ def main() -> None:
     if settings.work_folder:
         sweep(settings.work_folder)  # uploads that were on their way when a process was killed
     logger.info("answering on http://%s:%d", settings.api_host, settings.api_port, extra={"event": "server_started"})
-    Server(settings).run()
+    Server(settings, listener_fd).run()
 
 
 if __name__ == "__main__":

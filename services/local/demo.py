@@ -31,7 +31,7 @@ from services.local.corpus import PHOTOS, Corpus, load_corpus, make_corpus, trut
 from services.local.lock import FolderLock
 from services.local.page import ModelResult, write_page
 from services.local.supervisor import Supervisor
-from services.local.up import free_port, make_supervisor, page_url, wait_until_ready
+from services.local.up import listen, make_supervisor, page_url, port_of, wait_until_ready
 from services.local.usable_models import choose_models
 from shared import catalog
 from shared.errors import ErrorKind, PermanentError
@@ -86,16 +86,17 @@ def run(videos: Sequence[str], models: str | None, n_clusters: int | str | None,
     if not named:
         raise PermanentError(ErrorKind.NO_VECTORS, f"There is no video in {', '.join(videos)}.")
 
-    port = free_port(HOST, 0)
-    settings = replace(settings, api_port=port)
     say("Starting Postgres, Redis, the workers, the dispatcher and the API …")
-    with make_supervisor(settings, folder / "data", say=say, durable=False) as supervisor:
+    with (
+        listen(HOST, 0) as listener,
+        make_supervisor(settings, listener, folder / "data", say=say, durable=False) as supervisor,
+    ):
         supervisor.start()
-        if not wait_until_ready(page_url(HOST, port), supervisor.watch):
+        if not wait_until_ready(page_url(HOST, port_of(listener)), supervisor.watch):
             raise PermanentError(
                 ErrorKind.STORE_UNAVAILABLE, f"The API did not become ready; see {folder / 'data' / 'logs' / 'api.log'}"
             )
-        client = Client(page_url(HOST, port))
+        client = Client(page_url(HOST, port_of(listener)))
         job = client.submit(
             upload_files(named, client, remarks()),
             name="" if videos else "The demo's corpus",

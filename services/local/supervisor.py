@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -27,6 +28,8 @@ MAX_RESTART_DELAY_S = 30.0
 # A process that ran this long is not failing at every start: its next restart waits the shortest time again.
 STEADY_AFTER_S = 60.0
 MAX_LOG_BYTES = 10 * 1024 * 1024
+# Of a log's last line, as much as a terminal can bear.
+MAX_LINE_BYTES = 1000
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,8 @@ class Child:
 
     env: its settings, and other variables; of our own environment it gets what is no setting.
     stop_timeout_s: what it gets to end by itself after `stop_signal`.
+    listener: the socket on which it answers, inherited under the same number. We keep it open as long as the process is
+    to run, so that nobody can take its port, and whoever connects while it starts again waits instead of being refused.
     """
 
     name: str
@@ -42,6 +47,7 @@ class Child:
     env: Mapping[str, str] = field(default_factory=dict)
     stop_signal: signal.Signals = signal.SIGTERM
     stop_timeout_s: float = 15.0
+    listener: socket.socket | None = None
 
 
 @dataclass
@@ -51,6 +57,7 @@ class _Kept:
     name: str
     log: Path
     start: Callable[[], subprocess.Popen[bytes]]
+    log_bytes: int = 0  # of earlier starts
     process: subprocess.Popen[bytes] | None = None
     started_at: float = 0.0  # on the monotonic clock, as is restart_at
     restart_at: float | None = None
@@ -131,7 +138,8 @@ class Supervisor:
             if kept.restart_at is None and kept.process is not None:
                 code = self._guard.reap(kept.process)
                 if code is not None:
-                    self._plan_restart(kept, f"ended with {_describe(code)}")
+                    said = _last_line(kept.log, kept.log_bytes) if code > 0 else ""
+                    self._plan_restart(kept, f"ended with {_describe(code)}{said and f', saying: {said}'}")
             elif kept.restart_at is not None and time.monotonic() >= kept.restart_at:
                 try:
                     self._start(kept)
@@ -144,6 +152,8 @@ class Supervisor:
         for child, process in running:
             if self._guard.reap(process) is None:
                 process.send_signal(child.stop_signal)
+            if child.listener is not None:
+                child.listener.close()
         asked_at = time.monotonic()
         for child, process in running:
             if self._guard.wait(process, asked_at + child.stop_timeout_s - time.monotonic()) is None:
@@ -186,11 +196,15 @@ class Supervisor:
 
     def _spawn(self, child: Child) -> subprocess.Popen[bytes]:
         return self._guard.spawn(
-            child.argv, log=self._log_of(child.name), env={**without_settings(os.environ), **child.env}
+            child.argv,
+            log=self._log_of(child.name),
+            env={**without_settings(os.environ), **child.env},
+            keep_fds=() if child.listener is None else (child.listener.fileno(),),
         )
 
     def _start(self, kept: _Kept) -> None:
         _rotate(kept.log)
+        kept.log_bytes = kept.log.stat().st_size if kept.log.exists() else 0
         try:
             kept.process = kept.start()
         except OSError as error:
@@ -213,6 +227,15 @@ class Supervisor:
 def _rotate(log: Path) -> None:
     if log.exists() and log.stat().st_size > MAX_LOG_BYTES:
         log.replace(log.with_suffix(".log.1"))
+
+
+def _last_line(log: Path, since_bytes: int) -> str:
+    """What a process said last, of what stands in its log from there on; "" for nothing."""
+    with log.open("rb") as file:
+        file.seek(max(since_bytes, file.seek(0, os.SEEK_END) - MAX_LINE_BYTES))
+        said = file.read().decode(errors="replace").strip()
+    line = said.splitlines()[-1] if said else ""
+    return "".join(c for c in line if c.isprintable())
 
 
 def _describe(code: int) -> str:

@@ -40,6 +40,10 @@ MAX_KEYFRAMES_PROCESSES = 8
 # Beside the grace that the settings give to running tasks.
 STOP_MARGIN_S = 5.0
 READY_TIMEOUT_S = 60.0
+# Until the API runs, a connection waits for it; so long without a look at the processes is short enough.
+READY_ANSWER_S = 2.0
+# So many connections wait while the API starts again; gunicorn's own number.
+BACKLOG = 2048
 COOKIE_SECRET_FILE = "cookie_secret"
 
 
@@ -53,18 +57,18 @@ def run(
     asked for; SettingError when it would be open to others.
     """
     settings = settings_for(host, access)
-    port = free_port(settings.api_host, settings.api_port if port is None else port)
-    supervisor = make_supervisor(replace(settings, api_port=port), folder, say=say, durable=True)
-    page = page_url(settings.api_host, port)
-    say(f"Starting Reelmap; its data are in {folder.absolute()}")
+    with listen(settings.api_host, settings.api_port if port is None else port) as listener:
+        supervisor = make_supervisor(settings, listener, folder, say=say, durable=True)
+        page = page_url(settings.api_host, port_of(listener))
+        say(f"Starting Reelmap; its data are in {folder.absolute()}")
 
-    def say_ready() -> None:
-        if wait_until_ready(page, lambda: None):
-            say(f"Ready: {page} (Ctrl-C ends it)")
-        else:
-            say(f"The page {page} does not answer yet; see {folder.absolute() / 'logs' / 'api.log'}")
+        def say_ready() -> None:
+            if wait_until_ready(page, supervisor.watch):
+                say(f"Ready: {page} (Ctrl-C ends it)")
+            else:
+                say(f"The page {page} does not answer yet; see {folder.absolute() / 'logs' / 'api.log'}")
 
-    supervisor.run(say_ready)
+        supervisor.run(say_ready)
 
 
 def settings_for(host: str | None, access: str | None) -> Settings:
@@ -77,26 +81,27 @@ def settings_for(host: str | None, access: str | None) -> Settings:
     return by_address(replace(settings, api_host=host, access=access or settings.access))
 
 
-def make_supervisor(settings: Settings, folder: Path, *, say: Callable[[str], None], durable: bool) -> Supervisor:
+def make_supervisor(
+    settings: Settings, listener: socket.socket, folder: Path, *, say: Callable[[str], None], durable: bool
+) -> Supervisor:
     """The servers and processes of one Reelmap in `folder`, not started yet.
 
-    settings: with access decided, see `by_address`. durable: survives a power cut.
+    settings: with access decided, see `by_address`. listener: where the API answers; closed when it is stopped.
+    durable: survives a power cut.
     """
+    settings = replace(settings, api_port=port_of(listener))
     folder = folder.absolute()
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def our_children(database_url: str, redis_url: str) -> list[Child]:
+        return children(embedded(settings, folder, database_url, redis_url), listener)
 
     def prepare(database_url: str) -> None:
         migrate(database_url)
         if settings.access != "open":
             require_a_key(database_url, settings.api_host, folder)
 
-    return Supervisor(
-        folder,
-        migrate=prepare,
-        children=lambda database_url, redis_url: children(embedded(settings, folder, database_url, redis_url)),
-        say=say,
-        durable=durable,
-    )
+    return Supervisor(folder, migrate=prepare, children=our_children, say=say, durable=durable)
 
 
 def require_a_key(database_url: str, host: str, folder: Path) -> None:
@@ -170,18 +175,24 @@ def embedded(settings: Settings, folder: Path, database_url: str, redis_url: str
     )
 
 
-def children(settings: Settings) -> list[Child]:
-    """The processes of Reelmap, all with the same settings, but for secrets: each gets those that it uses."""
-    return [
+def children(settings: Settings, listener: socket.socket) -> list[Child]:
+    """The processes of Reelmap, all with the same settings, but for secrets: each gets those that it uses.
+
+    listener: where the API answers.
+    """
+    made = {
         # -P: a folder named `services` where the person happens to stand is none of ours.
-        Child(
+        name: Child(
             name,
             (sys.executable, "-P", "-m", *arguments),
             {**_own(settings, name).to_environ(), **PATIENT_THREADS},
             stop_timeout_s=settings.stop_grace_s + STOP_MARGIN_S,
         )
         for name, arguments in PROCESSES.items()
-    ]
+    }
+    api = made["api"]
+    made["api"] = replace(api, argv=(*api.argv, "--listener-fd", str(listener.fileno())), listener=listener)
+    return list(made.values())
 
 
 def _own(settings: Settings, name: str) -> Settings:
@@ -202,16 +213,21 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
-def free_port(host: str, port: int) -> int:
-    """The port if nobody has it, or any free one for 0. Raises PermanentError when it cannot be used."""
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens on the port, or on any free one for 0. Raises PermanentError when it cannot be used."""
     try:
-        with socket.create_server((host, port)) as probe:
-            return int(probe.getsockname()[1])
+        return socket.create_server((host, port), backlog=BACKLOG)
     except OSError as error:
+        reason = str(error.strerror).partition(" (while")[0]  # Python adds the address, and we have said it
         raise PermanentError(
             ErrorKind.STORE_UNAVAILABLE,
-            f"Port {port} of {host} cannot be used ({error.strerror}). Choose another with --port, or 0 for any.",
+            f"Port {port} of {host} cannot be used ({reason}). Choose another with --port, or 0 for any.",
         ) from None
+
+
+def port_of(listener: socket.socket) -> int:
+    """The port on which the socket listens."""
+    return int(listener.getsockname()[1])
 
 
 def page_url(host: str, port: int) -> str:
@@ -226,9 +242,9 @@ def wait_until_ready(page: str, between: Callable[[], None]) -> bool:
         session.trust_env = False
         while time.monotonic() < give_up_at:
             try:
-                if session.get(f"{page}/readyz", timeout=5).ok:
+                if session.get(f"{page}/readyz", timeout=READY_ANSWER_S).ok:
                     return True
-            except requests.exceptions.ConnectionError:
+            except (requests.exceptions.ConnectionError, requests.exceptions.Timeout):
                 pass
             between()
             time.sleep(0.2)

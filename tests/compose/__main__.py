@@ -24,7 +24,7 @@ import requests
 
 from services.client import Client
 from services.local.corpus import make_corpus
-from services.local.up import free_port
+from services.local.up import listen, port_of
 
 ROOT = Path(__file__).parents[2]
 PROJECT = "reelmap-compose-test"
@@ -433,9 +433,10 @@ def step(name: str, most_s: int = STEP_S) -> Iterator[list[str]]:
 def prepare(folder: Path, torch: str) -> Trial:
     """Secrets, settings and videos in `folder`, or the real ones."""
     settings = {"REELMAP_LEASE_S": LEASE_S, "REELMAP_HEARTBEAT_S": 3}
+    with listen("127.0.0.1", 0) as api, listen("127.0.0.1", 0) as flower:
+        ports = {"PORT": str(port_of(api)), "FLOWER_PORT": str(port_of(flower))}
     environ = {
-        "SECRETS": str(folder / "secrets"), "SETTINGS": str(folder / "settings.env"), "TORCH": torch,
-        "PORT": str(free_port("127.0.0.1", 0)), "FLOWER_PORT": str(free_port("127.0.0.1", 0)),
+        "SECRETS": str(folder / "secrets"), "SETTINGS": str(folder / "settings.env"), "TORCH": torch, **ports,
         "REVISION": "of-the-test", "WEIGHTS_MODELS": "hog_color",
     }  # fmt: skip
     if data := os.environ.get("REELMAP_DATA_DIR"):

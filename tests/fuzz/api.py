@@ -30,7 +30,7 @@ from services.api.key_checks import KeyChecks
 from services.api.rates import Rates
 from services.local.guard import Guard
 from services.local.postgres import EmbeddedPostgres
-from services.local.up import free_port, wait_until_ready
+from services.local.up import listen, page_url, port_of, wait_until_ready
 from shared import keys
 from shared.db import Database, migrate
 from shared.folder_blobs import FolderBlobs
@@ -100,7 +100,7 @@ class Outcome:
 @contextmanager
 def live_api(guard: Guard, database_url: str, folder: Path) -> Iterator[Api]:
     """The API's own process on this database, with jobs whose results are there."""
-    port = free_port("127.0.0.1", 0)
+    listener = listen("127.0.0.1", 0)
     settings = Settings(
         database_url=database_url,
         blobs_folder=folder / "blobs",
@@ -108,7 +108,7 @@ def live_api(guard: Guard, database_url: str, folder: Path) -> Iterator[Api]:
         own_models={},
         access="keys",
         hub=False,
-        api_port=port,
+        api_port=port_of(listener),
         max_upload_bytes=100_000,
         query_wait_s=0.05,
         cookie_secret=secrets.token_hex(32),
@@ -120,9 +120,10 @@ def live_api(guard: Guard, database_url: str, folder: Path) -> Iterator[Api]:
     with database.transaction() as connection:
         _, key = keys.add_key(connection, DEFAULT_PROJECT_ID, "fuzz", Role.ADMIN)
     log = folder / "api.log"
-    argv = [sys.executable, "-P", "-m", "services.api.server"]
-    process = guard.spawn(argv, log=log, env={**os.environ, **settings.to_environ()})
-    base = f"http://127.0.0.1:{port}"
+    argv = [sys.executable, "-P", "-m", "services.api.server", "--listener-fd", str(listener.fileno())]
+    with listener:
+        process = guard.spawn(argv, log=log, env={**os.environ, **settings.to_environ()}, keep_fds=(listener.fileno(),))
+    base = page_url(settings.api_host, settings.api_port)
     try:
         if not wait_until_ready(base, lambda: None):
             raise RuntimeError(f"the API did not start: {log.read_text()}")

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -186,6 +187,48 @@ def test_a_process_that_ends_is_started_again_after_a_growing_while(supervised, 
     assert str(tmp_path / "data/logs/clustering.log") in said[0]
     delays_s = [float(re.search(r"again in (\S+) s", line)[1]) for line in said[:2]]
     assert delays_s[1] == 2 * delays_s[0]
+
+
+def test_what_a_process_said_before_it_ended_is_told(supervised, tmp_path, eventually):
+    log = tmp_path / "data/logs/api.log"
+    supervisor, said = supervised(child("api", "print('first'); raise SystemExit('the \x1b[1mport is taken')"))
+
+    def has_ended():
+        supervisor.watch()
+        return said
+
+    assert eventually(has_ended)
+    assert said == [
+        f"api ended with exit code 1, saying: the [1mport is taken; starting it again in 1 s (its output: {log})"
+    ]
+
+
+# Answers one connection with its own number, and ends.
+ANSWERER = """
+import os, socket, sys
+listener = socket.socket(fileno=int(sys.argv[1]))
+connection, _ = listener.accept()
+connection.sendall(str(os.getpid()).encode())
+connection.close()
+"""
+
+
+def test_a_port_stays_ours_while_its_process_starts_again_and_who_connects_waits(supervised, monkeypatch):
+    monkeypatch.setattr("services.local.supervisor.FIRST_RESTART_DELAY_S", 0.05)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        argv = (sys.executable, "-c", ANSWERER, str(listener.fileno()))
+        supervisor, said = supervised(Child("api", argv, listener=listener))
+        address = listener.getsockname()
+        clients = [socket.create_connection(address, timeout=10) for _ in range(3)]
+        while len(said) < 3:
+            supervisor.watch()
+        answers = [client.recv(100) for client in clients]
+        assert len({*answers, b""}) == 4, "three processes answered, one after the other"
+        for client in clients:
+            client.close()
+        supervisor.stop()
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(address, timeout=10)
 
 
 def test_a_server_that_is_killed_comes_back_at_the_same_url(supervised, tmp_path, monkeypatch, eventually):

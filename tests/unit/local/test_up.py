@@ -6,6 +6,7 @@ import errno
 import importlib.util
 import os
 import socket
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,14 +26,22 @@ def settings(tmp_path: Path) -> Settings:
     return up.embedded(replace(own, api_host="0.0.0.0", api_port=8123), tmp_path, DATABASE, REDIS)
 
 
-def test_every_process_reads_the_settings_that_it_was_started_with(settings: Settings) -> None:
-    for child in up.children(settings):
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    with up.listen("127.0.0.1", 0) as listener:
+        yield listener
+
+
+def test_every_process_reads_the_settings_that_it_was_started_with(settings: Settings, listener: socket.socket) -> None:
+    for child in up.children(settings, listener):
         own = load_settings(child.env)
         assert replace(own, cookie_secret=settings.cookie_secret) == settings
 
 
-def test_a_secret_is_given_to_the_process_that_uses_it_and_to_no_other(settings: Settings) -> None:
-    children = up.children(replace(settings, key="rmk_secret"))
+def test_a_secret_is_given_to_the_process_that_uses_it_and_to_no_other(
+    settings: Settings, listener: socket.socket
+) -> None:
+    children = up.children(replace(settings, key="rmk_secret"), listener)
     given = {child.name: load_settings(child.env) for child in children}
     assert given["api"].cookie_secret == settings.cookie_secret
     assert {own.cookie_secret for name, own in given.items() if name != "api"} == {""}
@@ -60,22 +69,22 @@ def test_pictures_are_in_a_bucket_where_one_is_named(settings: Settings, tmp_pat
         up.embedded(with_bucket, tmp_path, "", "")
 
 
-def test_a_process_for_each_queue_and_every_module_is_there(settings: Settings) -> None:
-    children = {child.name: child for child in up.children(settings)}
+def test_a_process_for_each_queue_and_every_module_is_there(settings: Settings, listener: socket.socket) -> None:
+    children = {child.name: child for child in up.children(settings, listener)}
     assert set(children) == {"api", "dispatcher", *(queue.value for queue in Queue)}
     for child in children.values():
         module = child.argv[child.argv.index("-m") + 1]
         assert importlib.util.find_spec(module) is not None
 
 
-def test_no_two_processes_touch_the_same_file(settings: Settings) -> None:
-    children = up.children(replace(settings, alive_file=Path("/run/reelmap/alive")))
+def test_no_two_processes_touch_the_same_file(settings: Settings, listener: socket.socket) -> None:
+    children = up.children(replace(settings, alive_file=Path("/run/reelmap/alive")), listener)
     named = {child.name: load_settings(child.env).alive_file for child in children}
     assert named == {child.name: Path(f"/run/reelmap/alive-{child.name}") for child in children}
 
 
-def test_the_api_stops_first_and_workers_get_their_grace(settings: Settings) -> None:
-    children = up.children(settings)
+def test_the_api_stops_first_and_workers_get_their_grace(settings: Settings, listener: socket.socket) -> None:
+    children = up.children(settings, listener)
     assert children[0].name == "api"
     assert all(child.stop_timeout_s > settings.stop_grace_s for child in children)
 
@@ -89,10 +98,12 @@ def test_as_many_videos_are_decoded_at_once_as_there_are_cores_unless_the_person
 def test_a_port_that_is_taken_is_said_before_anything_starts() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(PermanentError, match=f"Port {port} of 127.0.0.1 cannot be used"):
-            up.free_port("127.0.0.1", port)
-    assert up.free_port("127.0.0.1", port) == port
-    assert up.free_port("127.0.0.1", 0) > 0
+        with pytest.raises(PermanentError, match=rf"Port {port} of 127.0.0.1 cannot be used \([^(]+\)\."):
+            up.listen("127.0.0.1", port)
+    with up.listen("127.0.0.1", port) as ours:
+        assert up.port_of(ours) == port
+    with up.listen("127.0.0.1", 0) as any_port:
+        assert up.port_of(any_port) > 0
 
 
 def test_the_page_of_a_server_for_everybody_is_reached_on_this_machine() -> None:
@@ -100,11 +111,15 @@ def test_the_page_of_a_server_for_everybody_is_reached_on_this_machine() -> None
     assert up.page_url("192.168.1.5", 80) == "http://192.168.1.5:80"
 
 
-def test_waiting_for_a_server_that_never_comes_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_waiting_for_a_server_that_never_comes_ends(monkeypatch: pytest.MonkeyPatch, listener: socket.socket) -> None:
     monkeypatch.setattr(up, "READY_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(up, "READY_ANSWER_S", 0.05)
     turns: list[None] = []
-    assert not up.wait_until_ready(f"http://127.0.0.1:{up.free_port('127.0.0.1', 0)}", lambda: turns.append(None))
-    assert turns
+    page = up.page_url("127.0.0.1", up.port_of(listener))
+    assert not up.wait_until_ready(page, lambda: turns.append(None))  # the port is ours, and nobody answers
+    listener.close()
+    assert not up.wait_until_ready(page, lambda: turns.append(None))
+    assert len(turns) >= 2
 
 
 def test_what_the_person_says_about_keys_holds_and_the_address_decides_where_nobody_says_it(
