@@ -18,7 +18,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from services.local.guard import Guard
-from shared.blobs import BlobStore, open_blobs
+from shared.blob_stores import open_blobs
+from shared.blobs import BlobStore
 from shared.settings import Settings
 from tests.faults.network import Network
 from tests.object_store import ObjectStore

@@ -11,8 +11,6 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from shared.settings import SettingError, Settings
-
 _ALLOWED = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.")
 
 
@@ -83,33 +81,6 @@ class BlobStore(Protocol):
     @property
     def link_origin(self) -> str | None:
         """Scheme, host and port of every link; None when this store gives none."""
-
-
-def open_blobs(settings: Settings, *, patience_s: float | None = None) -> BlobStore:
-    """The store that the settings name. Nothing is connected yet.
-
-    patience_s: how long to wait for a store that says nothing; when left out, as long as background work can. Raises
-    `SettingError` unless the settings name either a folder or a bucket.
-    """
-    place = settings.blobs_place
-    if bool(settings.blobs_folder) == bool(place):
-        both = "are both set" if place else "are both unset"
-        raise SettingError(
-            f"REELMAP_BLOBS_FOLDER and REELMAP_BLOBS_BUCKET {both}; set one of them: pictures live in a folder or in "
-            "a bucket"
-        )
-    if place is None:
-        from shared.folder_blobs import FolderBlobs
-
-        assert settings.blobs_folder
-        return FolderBlobs(settings.blobs_folder)
-    # Only here, because boto3 takes a while to import and most of its memory stays.
-    from shared.s3 import S3
-    from shared.s3_blobs import S3Blobs
-
-    if patience_s is None:
-        return S3Blobs(S3(settings), place)
-    return S3Blobs(S3(settings, read_timeout_s=patience_s, attempts=2), place)
 
 
 def is_name(text: str) -> bool:

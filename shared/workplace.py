@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shared import failpoints
-from shared.blobs import BlobStore, open_blobs
+from shared.blob_stores import open_blobs
+from shared.blobs import BlobStore
 from shared.db import Database
 from shared.pipeline import Queue
 from shared.runner import Runner

@@ -18,7 +18,7 @@ from services.api.form_files import FormFile
 from services.api.key_checks import KeyChecks
 from services.api.rates import Rates
 from shared import catalog, failpoints
-from shared.blobs import open_blobs
+from shared.blob_stores import open_blobs
 from shared.db import Database
 from shared.settings import MEBIBYTE, Settings
 

@@ -12,7 +12,7 @@ from gunicorn.glogging import Logger  # type: ignore[import-untyped]
 
 from services.api.access import check_settings
 from services.api.app import create_app
-from shared.blobs import open_blobs
+from shared.blob_stores import open_blobs
 from shared.logs import configure_logging
 from shared.settings import Settings, load_settings
 from shared.start import explained

@@ -16,7 +16,8 @@ from sqlalchemy.exc import DBAPIError
 
 from services.dispatcher.dispatch import Dispatcher
 from shared import failpoints, housekeeping
-from shared.blobs import BlobStore, open_blobs
+from shared.blob_stores import open_blobs
+from shared.blobs import BlobStore
 from shared.celery_app import make_celery, send
 from shared.db import Database, is_passing
 from shared.errors import PermanentError, TransientError, one_line

@@ -12,7 +12,8 @@ from sqlalchemy.exc import DBAPIError
 
 from services.local.installation import WORK, blobs_folder_of, open_installation
 from shared import housekeeping
-from shared.blobs import BlobStore, open_blobs
+from shared.blob_stores import open_blobs
+from shared.blobs import BlobStore
 from shared.db import Database, is_unavailable
 from shared.errors import ErrorKind, PermanentError, one_line
 from shared.pipeline import Queue

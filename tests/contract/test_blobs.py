@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from shared.blobs import BlobMissing, BlobStore, open_blobs
+from shared.blob_stores import open_blobs
+from shared.blobs import BlobMissing, BlobStore
 from shared.errors import TransientError
 from shared.folder_blobs import FolderBlobs
 from shared.settings import SettingError, Settings

@@ -26,7 +26,7 @@ from services.local.guard import Guard
 from services.local.postgres import EmbeddedPostgres
 from services.local.redis import EmbeddedRedis
 from services.local.up import PATIENT_THREADS, PROCESSES
-from shared.blobs import open_blobs
+from shared.blob_stores import open_blobs
 from shared.db import Database, migrate
 from shared.settings import Settings, load_settings
 from shared.work_folders import PREFIX

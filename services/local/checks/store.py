@@ -10,7 +10,8 @@ from pathlib import Path
 from sqlalchemy import text
 
 from services.local.checks.check import Check, Found, Need, Subject, bad, good, unknown
-from shared.blobs import BlobEntry, BlobMissing, open_blobs
+from shared.blob_stores import open_blobs
+from shared.blobs import BlobEntry, BlobMissing
 from shared.db import Database
 from shared.errors import PermanentError, TransientError
 from shared.housekeeping import KEPT_S, PROBES, is_referred, require_ours, tidy

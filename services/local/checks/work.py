@@ -8,7 +8,8 @@ from typing import Any
 from sqlalchemy import text
 
 from services.local.checks.check import Check, Found, Need, Subject, bad, good, unknown
-from shared.blobs import BlobStore, open_blobs
+from shared.blob_stores import open_blobs
+from shared.blobs import BlobStore
 from shared.celery_app import worker_name
 from shared.errors import TransientError
 from shared.pipeline import Queue

@@ -14,7 +14,7 @@ from services.cli import commands
 from services.local.lock import FolderLock
 from services.local.postgres import EmbeddedPostgres
 from shared import ownership
-from shared.blobs import open_blobs
+from shared.blob_stores import open_blobs
 from shared.db import Database, migrate
 from shared.folder_blobs import FolderBlobs
 from shared.settings import Settings

@@ -20,7 +20,8 @@ from services.api.problems import Invalid
 from services.api.schemas import JobRequest
 from services.keyframes import store as keyframes_store
 from shared import ownership
-from shared.blobs import BlobEntry, BlobStore, UnfinishedPut, open_blobs
+from shared.blob_stores import open_blobs
+from shared.blobs import BlobEntry, BlobStore, UnfinishedPut
 from shared.errors import TransientError
 from shared.folder_blobs import FolderBlobs
 from shared.housekeeping import BATCH, KEPT_S, Heap, least_age_s, tidy

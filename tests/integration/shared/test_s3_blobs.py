@@ -10,7 +10,8 @@ import boto3
 import pytest
 import requests
 
-from shared.blobs import BlobMissing, open_blobs
+from shared.blob_stores import open_blobs
+from shared.blobs import BlobMissing
 from shared.errors import ErrorKind, TransientError
 from shared.s3 import S3
 from shared.s3_blobs import PART_BYTES, SMALL_AT_A_TIME

@@ -12,7 +12,8 @@ import pytest
 from services.local.checks import store
 from services.local.checks.check import Subject, Verdict
 from shared import ownership
-from shared.blobs import BlobStore, open_blobs
+from shared.blob_stores import open_blobs
+from shared.blobs import BlobStore
 from shared.folder_blobs import FolderBlobs
 from shared.housekeeping import PROBES
 from shared.settings import Settings

@@ -12,7 +12,7 @@ from redis import Redis
 from services.dispatcher.main import Wake
 from services.local.checks import servers, work
 from services.local.checks.check import Subject, Verdict
-from shared.blobs import open_blobs
+from shared.blob_stores import open_blobs
 from shared.celery_app import worker_name
 from shared.pipeline import Queue
 from shared.schema import newest_revision
