@@ -138,14 +138,14 @@ def test_bad_parameters_are_named_across_the_process(decoder, three_shots, tmp_p
 
 @pytest.mark.parametrize("killed", ["reader_pid", "helper_pid"])
 def test_a_crash_is_one_failed_video_and_names_the_signal(
-    decoder, three_shots, tmp_path, often_checked, caplog, killed
+    decoder, three_shots, endless_video, tmp_path, often_checked, caplog, killed
 ) -> None:
     def kill() -> None:
         if decoder.reader_pid:
             os.kill(getattr(decoder, killed), signal.SIGSEGV)
 
     with pytest.raises(PermanentError, match="SIGSEGV") as caught:
-        decoder.extract(three_shots, tmp_path / "1", check=kill)
+        decoder.extract(endless_video, tmp_path / "1", check=kill)
 
     assert caught.value.kind is ErrorKind.DECODER_CRASHED
     assert "SIGSEGV" in caplog.text
