@@ -46,7 +46,7 @@ help: ## Show this list
 	@echo "TORCH=cpu with any of these takes the small build of torch, which needs no GPU."
 
 demo: env ## Try everything once on a small corpus, or on VIDEOS="a.mp4 folder/ https://…" (also MODELS=, N_CLUSTERS=)
-	@$(BIN)/python -m services.local.demo $${MODELS:+--models "$$MODELS"} $${N_CLUSTERS:+--n-clusters "$$N_CLUSTERS"} -- $$VIDEOS
+	@$(BIN)/python -m services.demo.main $${MODELS:+--models "$$MODELS"} $${N_CLUSTERS:+--n-clusters "$$N_CLUSTERS"} -- $$VIDEOS
 
 up: env ## Start everything and stay until Ctrl-C (FOLDER=, HOST=, PORT=)
 	@exec $(BIN)/reelmap up --folder "$(FOLDER)" --host "$(HOST)" --port "$(PORT)"

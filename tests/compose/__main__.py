@@ -23,7 +23,7 @@ import click
 import requests
 
 from services.client import Client
-from services.local.corpus import make_corpus
+from services.demo.corpus import make_corpus
 from services.local.up import listen, port_of
 
 ROOT = Path(__file__).parents[2]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from services.clustering.quality import Agreement
-from services.local.page import ModelResult, write_page
+from services.demo.page import ModelResult, write_page
 
 NAME = "<b>holiday</b> & more.mp4"
 

@@ -27,9 +27,9 @@ from services.command_line.jobs import show_sources
 from services.command_line.options import NClusters, given
 from services.command_line.output import percent, remarks, say, show
 from services.command_line.progress import show_progress
-from services.local.corpus import PHOTOS, Corpus, load_corpus, make_corpus, truth_at
+from services.demo.corpus import PHOTOS, Corpus, load_corpus, make_corpus, truth_at
+from services.demo.page import ModelResult, write_page
 from services.local.lock import FolderLock
-from services.local.page import ModelResult, write_page
 from services.local.supervisor import Supervisor
 from services.local.up import listen, make_supervisor, page_url, port_of, wait_until_ready
 from services.local.usable_models import choose_models

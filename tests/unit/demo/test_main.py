@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from services.local import demo
+from services.demo import main as demo
 from services.local.lock import FolderLock
 from shared.errors import PermanentError
 

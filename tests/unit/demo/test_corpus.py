@@ -10,7 +10,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from services.local import corpus
+from services.demo import corpus
 
 
 @pytest.fixture(scope="module")
