@@ -133,7 +133,7 @@ class Supervisor:
             self._start(kept)
 
     def watch(self) -> None:
-        """Look once whether everything still runs; start again what has ended. To be called several times a second."""
+        """Look once whether everything still runs; start again what has ended. To be called every second or two."""
         for kept in [*self._servers, *(kept for _, kept in self._processes)]:
             if kept.restart_at is None and kept.process is not None:
                 code = self._guard.reap(kept.process)
@@ -231,9 +231,12 @@ def _rotate(log: Path) -> None:
 
 def _last_line(log: Path, since_bytes: int) -> str:
     """What a process said last, of what stands in its log from there on; "" for nothing."""
-    with log.open("rb") as file:
-        file.seek(max(since_bytes, file.seek(0, os.SEEK_END) - MAX_LINE_BYTES))
-        said = file.read().decode(errors="replace").strip()
+    try:
+        with log.open("rb") as file:
+            file.seek(max(since_bytes, file.seek(0, os.SEEK_END) - MAX_LINE_BYTES))
+            said = file.read().decode(errors="replace").strip()
+    except OSError:  # somebody removed it, which must not end everything
+        return ""
     line = said.splitlines()[-1] if said else ""
     return "".join(c for c in line if c.isprintable())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import secrets
 import shlex
@@ -216,13 +217,18 @@ def cores() -> int:
 def listen(host: str, port: int) -> socket.socket:
     """A socket that listens on the port, or on any free one for 0. Raises PermanentError when it cannot be used."""
     try:
-        return socket.create_server((host, port), backlog=BACKLOG)
+        listener = socket.create_server((host, port), backlog=BACKLOG)
     except OSError as error:
         reason = str(error.strerror).partition(" (while")[0]  # Python adds the address, and we have said it
         raise PermanentError(
             ErrorKind.STORE_UNAVAILABLE,
-            f"Port {port} of {host} cannot be used ({reason}). Choose another with --port, or 0 for any.",
+            f"Port {port} of {host} cannot be used ({reason}). Choose another with --port (0: any), or another address "
+            "with --host.",
         ) from None
+    if listener.fileno() > 2:
+        return listener
+    with listener:  # our standard streams are closed, and a child's own streams have these numbers
+        return socket.socket(fileno=fcntl.fcntl(listener, fcntl.F_DUPFD_CLOEXEC, 3))
 
 
 def port_of(listener: socket.socket) -> int:
@@ -236,7 +242,7 @@ def page_url(host: str, port: int) -> str:
 
 
 def wait_until_ready(page: str, between: Callable[[], None]) -> bool:
-    """Wait until the API says that it is ready, calling `between` a few times a second. Returns whether it did."""
+    """Wait until the API says that it is ready, calling `between` every few seconds or more. Returns whether it did."""
     give_up_at = time.monotonic() + READY_TIMEOUT_S
     with requests.Session() as session:
         session.trust_env = False

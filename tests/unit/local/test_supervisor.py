@@ -203,6 +203,18 @@ def test_what_a_process_said_before_it_ended_is_told(supervised, tmp_path, event
     ]
 
 
+def test_a_log_that_somebody_removed_ends_nothing(supervised, tmp_path, eventually):
+    log = tmp_path / "data/logs/api.log"
+    supervisor, said = supervised(child("api", f"import os; os.unlink({str(log)!r}); raise SystemExit(1)"))
+
+    def has_ended():
+        supervisor.watch()
+        return said
+
+    assert eventually(has_ended)
+    assert said == [f"api ended with exit code 1; starting it again in 1 s (its output: {log})"]
+
+
 # Answers one connection with its own number, and ends.
 ANSWERER = """
 import os, socket, sys
@@ -213,15 +225,19 @@ connection.close()
 """
 
 
-def test_a_port_stays_ours_while_its_process_starts_again_and_who_connects_waits(supervised, monkeypatch):
+def test_a_port_stays_ours_while_its_process_starts_again_and_who_connects_waits(supervised, monkeypatch, eventually):
     monkeypatch.setattr("services.local.supervisor.FIRST_RESTART_DELAY_S", 0.05)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         argv = (sys.executable, "-c", ANSWERER, str(listener.fileno()))
         supervisor, said = supervised(Child("api", argv, listener=listener))
+
+        def three_ends():
+            supervisor.watch()
+            return len(said) >= 3
+
         address = listener.getsockname()
         clients = [socket.create_connection(address, timeout=10) for _ in range(3)]
-        while len(said) < 3:
-            supervisor.watch()
+        assert eventually(three_ends)
         answers = [client.recv(100) for client in clients]
         assert len({*answers, b""}) == 4, "three processes answered, one after the other"
         for client in clients:

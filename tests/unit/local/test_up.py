@@ -6,6 +6,8 @@ import errno
 import importlib.util
 import os
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -104,6 +106,12 @@ def test_a_port_that_is_taken_is_said_before_anything_starts() -> None:
         assert up.port_of(ours) == port
     with up.listen("127.0.0.1", 0) as any_port:
         assert up.port_of(any_port) > 0
+
+
+def test_where_our_streams_are_closed_the_port_takes_no_number_of_theirs() -> None:
+    code = "from services.local.up import listen; raise SystemExit(listen('127.0.0.1', 0).fileno())"
+    ended = subprocess.run(["sh", "-c", 'exec "$0" "$@" <&-', sys.executable, "-c", code], check=False)
+    assert ended.returncode > 2
 
 
 def test_the_page_of_a_server_for_everybody_is_reached_on_this_machine() -> None:
