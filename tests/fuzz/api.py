@@ -17,7 +17,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +100,6 @@ class Outcome:
 @contextmanager
 def live_api(guard: Guard, database_url: str, folder: Path) -> Iterator[Api]:
     """The API's own process on this database, with jobs whose results are there."""
-    listener = listen("127.0.0.1", 0)
     settings = Settings(
         database_url=database_url,
         blobs_folder=folder / "blobs",
@@ -108,7 +107,6 @@ def live_api(guard: Guard, database_url: str, folder: Path) -> Iterator[Api]:
         own_models={},
         access="keys",
         hub=False,
-        api_port=port_of(listener),
         max_upload_bytes=100_000,
         query_wait_s=0.05,
         cookie_secret=secrets.token_hex(32),
@@ -120,8 +118,9 @@ def live_api(guard: Guard, database_url: str, folder: Path) -> Iterator[Api]:
     with database.transaction() as connection:
         _, key = keys.add_key(connection, DEFAULT_PROJECT_ID, "fuzz", Role.ADMIN)
     log = folder / "api.log"
-    argv = [sys.executable, "-P", "-m", "services.api.server", "--listener-fd", str(listener.fileno())]
-    with listener:
+    with listen("127.0.0.1", 0) as listener:
+        settings = replace(settings, api_port=port_of(listener))
+        argv = [sys.executable, "-P", "-m", "services.api.server", "--listener-fd", str(listener.fileno())]
         process = guard.spawn(argv, log=log, env={**os.environ, **settings.to_environ()}, keep_fds=(listener.fileno(),))
     base = page_url(settings.api_host, settings.api_port)
     try:
