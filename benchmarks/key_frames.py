@@ -24,7 +24,7 @@ import cv2
 
 from benchmarks.synthetic_variants import VARIANTS, Variant, make_variant
 from services.keyframes.extraction import load_strategy, make_parameters
-from services.keyframes.frames import VideoReader
+from services.keyframes.reading.frames import VideoReader
 
 # A boundary may lie so many frames beside the true one, or beside the true transition.
 TOLERANCE_FRAMES = 2

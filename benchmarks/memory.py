@@ -14,7 +14,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from services.keyframes.decoder import Decoder
+from services.keyframes.cell.decoder import Decoder
 
 RATE_HZ = 25
 WIDTH_PX, HEIGHT_PX = 1920, 1080

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from services.keyframes.frames import VideoReader, rgb
+from services.keyframes.reading.frames import VideoReader, rgb
 
 Rgb = NDArray[np.uint8]
 # Large enough for detectors that look at details, small enough to encode quickly.

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from services.command_line import backup, doctor, found, gc, jobs, keys, server, stages
+from services.command_line import backup, doctor, explore, gc, jobs, keys, server, stages
 from services.command_line.failures import told_to_people
 
 
@@ -42,12 +42,12 @@ for command in (
     jobs.jobs,
     jobs.status,
     jobs.sources,
-    found.clusters,
-    found.search,
+    explore.clusters,
+    explore.search,
     jobs.cancel,
     jobs.retry,
     jobs.delete,
-    found.models,
+    explore.models,
     keys.keys,
     stages.keyframes,
     stages.embed,

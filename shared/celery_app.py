@@ -23,7 +23,7 @@ from shared.liveness import AliveFile
 from shared.logs import configure_logging
 from shared.pipeline import STAGE_OF_QUEUE, TASK_NAME, Queue, UnreadableMessage, message, task_id_of
 from shared.settings import Settings
-from shared.start import note_signals, wait_for_servers
+from shared.startup import note_signals, wait_for_servers
 from shared.worker_health import EXIT_SPOILED, Watchdog, liveness_step, patient_consumer
 
 logger = logging.getLogger(__name__)
@@ -164,7 +164,7 @@ def run_worker(
     """Read the queue until the process is asked to stop; `run(task_id)` does one task in a forked child.
 
     processes: how many tasks at a time; tasks_per_process: after how many a child is replaced.
-    Raises `shared.start.Refusal` for packages or servers that cannot work.
+    Raises `shared.startup.Unfit` for packages or servers that cannot work.
     """
     configure_logging(queue.value, settings.log_level)
     name = worker_name(queue)

@@ -19,7 +19,7 @@ from shared.errors import one_line
 from shared.logs import configure_logging
 from shared.schema import LOOK_EVERY_S, SAY_EVERY_S, known_revisions, newest_revision, schema_revision
 from shared.settings import load_settings
-from shared.start import explained, note_signals, unfit_database, wait_for_database
+from shared.startup import explained, note_signals, unfit_database, wait_for_database
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ def migrate_when_there(database: Database, stopping: Callable[[], bool]) -> bool
     """Migrate as soon as Postgres answers. Returns whether the schema is usable; False: asked to stop meanwhile.
 
     A schema that this version does not know was made by a newer one, which is then being taken back: it is left alone.
-    Raises `Refusal` for a database that cannot be migrated.
+    Raises `Unfit` for a database that cannot be migrated.
     """
     say_at = time.monotonic()
     while not stopping():

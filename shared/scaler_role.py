@@ -20,7 +20,7 @@ from psycopg2.extensions import encrypt_password
 
 from shared.logs import configure_logging
 from shared.settings import load_settings
-from shared.start import Refusal, explained
+from shared.startup import Unfit, explained
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ def statements(schema: str, password: str) -> list[sql.Composed]:
 def set_scaler_role(url: str, password: str) -> None:
     """Make the role, or set it right, in the database at `url`; all of it or nothing.
 
-    Raises `Refusal` for a database without the view, for a role of that name that can do more than this, and where our
+    Raises `Unfit` for a database without the view, for a role of that name that can do more than this, and where our
     user may not make roles.
     """
     connection = psycopg2.connect(
@@ -78,7 +78,7 @@ def set_scaler_role(url: str, password: str) -> None:
             try:
                 _set_role(cursor, schema, encrypt_password(password, ROLE, connection, "scram-sha-256"))
             except errors.InsufficientPrivilege as error:
-                raise Refusal(_for_an_administrator(connection, schema, error)) from error
+                raise Unfit(_for_an_administrator(connection, schema, error)) from error
     finally:
         connection.close()
 
@@ -87,7 +87,7 @@ def _schema_of_view(cursor: Any) -> str:
     cursor.execute("SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = to_regclass(%s)", (VIEW,))
     found = cursor.fetchone()
     if found is None:
-        raise Refusal(f"The database has no view {VIEW}; bring its schema up to date with python -m shared.migrate.")
+        raise Unfit(f"The database has no view {VIEW}; bring its schema up to date with python -m shared.migrate.")
     return str(found[0])
 
 
@@ -111,7 +111,7 @@ def _check_harmless(cursor: Any, powers: Sequence[bool]) -> None:
     )
     more = [name for name, has in zip(_POWERS, powers, strict=True) if has] + [row[0] for row in cursor.fetchall()]
     if more:
-        raise Refusal(
+        raise Unfit(
             f"There is a role {ROLE} already, and it can do more than read {VIEW}: {', '.join(more)}. "
             f"Drop it (DROP OWNED BY {ROLE}; DROP ROLE {ROLE}) and start this again."
         )
@@ -141,13 +141,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         password = asked.password_file.read_text().strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise Refusal(f"The password cannot be read from {asked.password_file}: {error}") from None
+        raise Unfit(f"The password cannot be read from {asked.password_file}: {error}") from None
     if not password:
-        raise Refusal(f"The file {asked.password_file} is empty; it must hold the role's password.")
+        raise Unfit(f"The file {asked.password_file} is empty; it must hold the role's password.")
     try:
         set_scaler_role(settings.database_url, password)
     except psycopg2.OperationalError as error:
-        raise Refusal(f"The database does not answer: {str(error).splitlines()[0]}") from error
+        raise Unfit(f"The database does not answer: {str(error).splitlines()[0]}") from error
     logger.info("the role %s may read %s", ROLE, VIEW, extra={"event": "scaler_role_set"})
 
 

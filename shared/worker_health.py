@@ -17,7 +17,7 @@ from redis.exceptions import RedisError
 
 from shared.liveness import TOUCH_EVERY_S, AliveFile
 from shared.pipeline import Queue
-from shared.start import connect_redis
+from shared.startup import connect_redis
 
 logger = logging.getLogger(__name__)
 

@@ -13,11 +13,11 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from services.api.cursors import DEFAULT_LIMIT, MAX_LIMIT
+from shared.clean_text import one_clean_line
 from shared.keys import MAX_NAME
 from shared.pipeline import Stage
 from shared.roles import Role
 from shared.tasks import JobState, TaskState
-from shared.words import one_clean_line
 
 #: At most so many URLs in one call; more by `POST /jobs/{id}/sources`.
 MAX_URLS = 10_000

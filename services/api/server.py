@@ -15,7 +15,7 @@ from services.api.app import create_app
 from shared.blob_stores import open_blobs
 from shared.logs import configure_logging
 from shared.settings import Settings, load_settings
-from shared.start import explained
+from shared.startup import explained
 from shared.work_folders import sweep
 
 logger = logging.getLogger(__name__)

@@ -6,8 +6,8 @@ from services.clustering.tasks import make_stage
 from shared.celery_app import StopSignal, run_worker
 from shared.pipeline import Queue
 from shared.settings import load_settings
-from shared.start import explained
-from shared.workplace import open_workplace
+from shared.startup import explained
+from shared.worker_context import open_worker_context
 
 
 @explained()
@@ -15,7 +15,7 @@ def main() -> None:
     """Work until SIGTERM."""
     settings = load_settings()
     stop = StopSignal()
-    place = open_workplace(settings, Queue.CLUSTERING, stop)
+    place = open_worker_context(settings, Queue.CLUSTERING, stop)
     stage = make_stage(settings)
     run_worker(
         settings,

@@ -63,7 +63,7 @@ def keyframes(
 
 def _extract(file: Path, out: Path, settings: dict[str, Any]) -> tuple[Extraction, list[Path]]:
     """Extract in the helper process; the pictures appear in `out` when all of them are there."""
-    from services.keyframes.decoder import Decoder
+    from services.keyframes.cell.decoder import Decoder
 
     strategy = settings.pop("strategy")
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -20,8 +20,8 @@ import numpy as np
 from services.api.openness import by_address
 from services.client import Client, Json
 from services.clustering.quality import agreement
+from services.command_line.explore import show_clustering
 from services.command_line.failures import told_to_people
-from services.command_line.found import show_clustering
 from services.command_line.inputs import describe_skipped, find_inputs, upload_files
 from services.command_line.jobs import show_sources
 from services.command_line.options import NClusters, given

@@ -10,7 +10,7 @@ import jinja2
 
 from services.client import Json
 from services.clustering.quality import Agreement
-from services.command_line.found import place_of
+from services.command_line.explore import place_of
 from services.command_line.output import clock, percent
 
 TEMPLATES = Path(__file__).parent / "templates"

@@ -24,7 +24,7 @@ from shared.errors import PermanentError, TransientError, one_line
 from shared.liveness import AliveFile
 from shared.logs import configure_logging
 from shared.settings import Settings, load_settings
-from shared.start import connect_redis, explained, wait_for_servers
+from shared.startup import connect_redis, explained, wait_for_servers
 from shared.tasks import TASKS_CHANNEL
 
 logger = logging.getLogger(__name__)

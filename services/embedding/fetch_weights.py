@@ -21,7 +21,7 @@ from shared import catalog
 from shared.catalog import Model
 from shared.logs import configure_logging
 from shared.settings import Settings, load_settings
-from shared.start import Refusal, explained
+from shared.startup import Unfit, explained
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ LOCK = ".fetching"
 def fetch_weights(models: Sequence[Model], weights_dir: Path, *, hub: bool) -> None:
     """Bring the weights of every model that needs some into the folder, where they are not there yet.
 
-    hub: whether anything may be fetched. Raises `Refusal` with a sentence for each model that could not be had, after
+    hub: whether anything may be fetched. Raises `Unfit` with a sentence for each model that could not be had, after
     the others are there.
     """
     missing = [model for model in models if not _is_there(model, weights_dir)]
@@ -39,7 +39,7 @@ def fetch_weights(models: Sequence[Model], weights_dir: Path, *, hub: bool) -> N
         logger.info("nothing to fetch: %s are there", _names(models), extra={"event": "weights_there"})
         return
     if not hub:
-        raise Refusal(f"The weights of {_names(missing)} are missing, and REELMAP_HUB switches downloads off.")
+        raise Unfit(f"The weights of {_names(missing)} are missing, and REELMAP_HUB switches downloads off.")
     problems = []
     with _alone(weights_dir):
         for model in missing:
@@ -50,7 +50,7 @@ def fetch_weights(models: Sequence[Model], weights_dir: Path, *, hub: bool) -> N
             except OSError as error:
                 problems.append(f"The weights of {model.name} could not be fetched: {error}")
     if problems:
-        raise Refusal(" ".join(problems))
+        raise Unfit(" ".join(problems))
 
 
 def _is_there(model: Model, weights_dir: Path) -> bool:
@@ -97,7 +97,7 @@ def _alone(weights_dir: Path) -> Iterator[None]:
         weights_dir.mkdir(parents=True, exist_ok=True)
         lock = os.open(weights_dir / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
-        raise Refusal(f"The weights folder {weights_dir} cannot be written to: {error.strerror}.") from None
+        raise Unfit(f"The weights folder {weights_dir} cannot be written to: {error.strerror}.") from None
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
@@ -108,12 +108,12 @@ def _alone(weights_dir: Path) -> Iterator[None]:
 def chosen(names: Sequence[str], settings: Settings) -> list[Model]:
     """The models of these names; those that a job takes when it names none, and all own ones, when left out.
 
-    Raises `Refusal` for a name that no model has.
+    Raises `Unfit` for a name that no model has.
     """
     known = catalog.models(settings.own_models)
     wanted = list(names) or [*catalog.DEFAULT_MODELS, *settings.own_models]
     if unknown := [name for name in wanted if name not in known]:
-        raise Refusal(f"There is no model {', '.join(unknown)}; there are {', '.join(known)}.")
+        raise Unfit(f"There is no model {', '.join(unknown)}; there are {', '.join(known)}.")
     return [known[name] for name in wanted]
 
 

@@ -8,8 +8,8 @@ from services.embedding.tasks import make_stage
 from shared.celery_app import StopSignal, run_worker
 from shared.pipeline import Queue
 from shared.settings import load_settings
-from shared.start import explained
-from shared.workplace import open_workplace
+from shared.startup import explained
+from shared.worker_context import open_worker_context
 
 
 @explained()
@@ -20,7 +20,7 @@ def main() -> None:
     queue = Queue(parser.parse_args().queue)
     settings = load_settings()
     stop = StopSignal()
-    place = open_workplace(settings, queue, stop)
+    place = open_worker_context(settings, queue, stop)
     stage = make_stage(settings, queue, place.database, place.blobs, place.runner)
     run_worker(
         settings,

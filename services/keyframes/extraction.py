@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.keyframes import strategies
-from services.keyframes.frames import DecodeLimits, Orientation, VideoFacts, VideoReader, rgb
-from services.keyframes.selection import Outline, Pick
-from services.keyframes.shots import Shot
+from services.keyframes.choosing.selection import Outline, Pick
+from services.keyframes.choosing.shots import Shot
+from services.keyframes.reading.frames import DecodeLimits, Orientation, VideoFacts, VideoReader, rgb
 from shared.errors import ErrorKind, PermanentError, TransientError
 
 # Part of the recipe: a change of these makes other pictures.

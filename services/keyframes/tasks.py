@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from services.keyframes import store
-from services.keyframes.decoder import Decoder
+from services.keyframes.cell.decoder import Decoder
 from services.keyframes.extraction import Extraction
-from services.keyframes.fetch import Buckets, Fetched, FetchLimits, Reach, fetch
-from services.keyframes.frames import DecodeLimits
+from services.keyframes.fetching.fetch import Buckets, Fetched, FetchLimits, Reach, fetch
+from services.keyframes.reading.frames import DecodeLimits
 from services.keyframes.store import SourceResult, SourceWork
 from shared.blobs import BlobMissing, BlobStore
 from shared.db import Database

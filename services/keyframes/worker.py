@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from services.keyframes.decoder import Decoder
+from services.keyframes.cell.decoder import Decoder
 from services.keyframes.tasks import make_stage
 from shared.celery_app import StopSignal, run_worker
 from shared.pipeline import Queue
 from shared.settings import load_settings
-from shared.start import explained
-from shared.workplace import open_workplace
+from shared.startup import explained
+from shared.worker_context import open_worker_context
 
 # A child takes its decoder's helper with it, and a helper costs about a second of CPU to start.
 VIDEOS_PER_PROCESS = 200
@@ -19,7 +19,7 @@ def main() -> None:
     """Work until SIGTERM."""
     settings = load_settings()
     stop = StopSignal()
-    place = open_workplace(settings, Queue.KEYFRAMES, stop)
+    place = open_worker_context(settings, Queue.KEYFRAMES, stop)
     stage = make_stage(settings, place.database, place.blobs, Decoder())
     run_worker(
         settings,

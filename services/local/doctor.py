@@ -19,7 +19,7 @@ from shared.db import Database
 from shared.errors import PermanentError, one_line
 from shared.schema import is_usable, schema_revision
 from shared.settings import SettingError, Settings, load_settings
-from shared.start import connect_redis
+from shared.startup import connect_redis
 
 CHECKS: tuple[Check, ...] = (*machine.CHECKS, *servers.CHECKS, *work.CHECKS, *store.CHECKS)
 

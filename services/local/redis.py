@@ -17,7 +17,7 @@ from redis.exceptions import RedisError
 from services.local.guard import Guard
 from services.local.lock import FolderLock
 from shared.errors import ErrorKind, PermanentError
-from shared.start import connect_redis
+from shared.startup import connect_redis
 
 logger = logging.getLogger(__name__)
 

@@ -25,7 +25,7 @@ MUST_NOT_IMPORT = {
     # The liveness probe runs every few seconds beside each process.
     "shared.liveness": TORCH | VIDEO | STATISTICS | SERVERS | {"numpy", "alembic"},
     "shared.schema": TORCH | VIDEO | STATISTICS | {"celery", "flask"},
-    "shared.start": TORCH | VIDEO | STATISTICS | {"celery", "flask"} | OBJECT_STORE,
+    "shared.startup": TORCH | VIDEO | STATISTICS | {"celery", "flask"} | OBJECT_STORE,
     "shared.tasks": TORCH | VIDEO | STATISTICS,
     "shared.celery_app": TORCH | VIDEO | STATISTICS,
     "services.api.server": TORCH | VIDEO | STATISTICS | {"numpy"} | OBJECT_STORE,
@@ -35,7 +35,7 @@ MUST_NOT_IMPORT = {
     "services.embedding.worker": TORCH | STATISTICS | {"flask", "av"} | OBJECT_STORE,
     "services.clustering.worker": TORCH | VIDEO | {"flask"} | OBJECT_STORE,
     # Pure modules can be used alone, in a notebook or on a GPU machine with nothing else installed.
-    "services.keyframes.fetch": TORCH | VIDEO | STATISTICS | SERVERS,
+    "services.keyframes.fetching.fetch": TORCH | VIDEO | STATISTICS | SERVERS,
     "services.keyframes.extraction": TORCH | STATISTICS | SERVERS,
     "services.embedding.embedder": TORCH | VIDEO | STATISTICS | SERVERS,
     "services.clustering.clusterer": TORCH | VIDEO | STATISTICS | SERVERS,

@@ -216,8 +216,8 @@ def confinement(trial: Trial) -> str:
 
 
 WALLS = """
-from services.keyframes.sandbox import missing_walls
-from services.keyframes.tcp_fence import missing_fence
+from services.keyframes.cell.sandbox import missing_walls
+from shared.egress.tcp_fence import missing_fence
 print(*missing_walls(), missing_fence() or "")
 """
 

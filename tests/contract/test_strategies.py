@@ -15,9 +15,9 @@ import cv2
 import numpy as np
 import pytest
 
+from services.keyframes.choosing.selection import Outline, Pick
 from services.keyframes.extraction import Extraction, extract, load_strategy, make_parameters, strategy_names
-from services.keyframes.frames import Frame, VideoReader
-from services.keyframes.selection import Outline, Pick
+from services.keyframes.reading.frames import Frame, VideoReader
 from shared.errors import ErrorKind, PermanentError
 
 STRATEGIES = strategy_names()

@@ -16,7 +16,7 @@ from ipaddress import ip_address
 from typing import Any
 from unittest.mock import patch
 
-from services.keyframes.addresses import refusal
+from shared.egress.addresses import refusal
 
 PUBLIC = "93.184.216.34"
 _NUMBERS = socket.AI_NUMERICHOST

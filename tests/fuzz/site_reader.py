@@ -10,10 +10,10 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
-from services.keyframes.addresses import Reach
-from services.keyframes.egress import EgressProxy
-from services.keyframes.fetch_limits import FetchLimits
-from services.keyframes.sites import SiteVideo, _outcome, _Request, _serve
+from services.keyframes.fetching.limits import FetchLimits
+from services.keyframes.fetching.sites import SiteVideo, _outcome, _Request, _serve
+from shared.egress.addresses import Reach
+from shared.egress.proxy import EgressProxy
 
 
 def _stay_on_this_machine() -> None:

@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from services.keyframes.fetch import Reach
+from services.keyframes.fetching.fetch import Reach
 from tests.fuzz.internet import PUBLIC, Canaries, Internet
 from tests.fuzz.urls import run
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from services.keyframes.fetch import FetchLimits, Reach, fetch
+from services.keyframes.fetching.fetch import FetchLimits, Reach, fetch
 from shared.errors import ErrorKind, ReelmapError
 from tests.fuzz.internet import PUBLIC, Canaries, Internet
 from tests.fuzz.site_reader import SiteReader

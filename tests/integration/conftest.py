@@ -18,9 +18,9 @@ from services.clustering import store as clustering_store
 from services.clustering.clusterer import ClusteringSettings, cluster
 from services.embedding import store as embedding_store
 from services.keyframes import store as keyframes_store
+from services.keyframes.choosing.shots import Shot
 from services.keyframes.extraction import Extraction, KeyFrame
-from services.keyframes.frames import Orientation, VideoFacts
-from services.keyframes.shots import Shot
+from services.keyframes.reading.frames import Orientation, VideoFacts
 from services.keyframes.store import SourceResult
 from shared import catalog, tasks
 from shared.db import Database

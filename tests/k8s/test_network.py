@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from services.keyframes.addresses import refusal
+from shared.egress.addresses import refusal
 from shared.settings import load_settings
 from tests.k8s.policies import selects, settings_of
 from tests.k8s.rendering import K8S, Manifests, Object, combination, overlay, render

@@ -9,7 +9,7 @@ from flask import Response, make_response, request
 from werkzeug.exceptions import UnsupportedMediaType
 
 from services.api import paths, replies
-from services.api.commands import choices, searches
+from services.api.commands import catalog_checks, searches
 from services.api.commands.uploads import received
 from services.api.context import current_project_id, service, transaction
 from services.api.problems import Invalid, Refusal, invalid, parse
@@ -81,7 +81,7 @@ def _search_by_picture() -> SearchResults | Response:
         if not known:
             invalid("jobs", "there is no job yet whose key frames could be searched")
         model = asked.model or known[0]
-        choices.check_models(connection, service().settings, [("model", model)])
+        catalog_checks.check_models(connection, service().settings, [("model", model)])
     work_folder = service().settings.work_folder
     with received(picture.stream, max_bytes=searches.MAX_PICTURE_BYTES, folder=work_folder) as file:
         searches.check_picture(file.path)

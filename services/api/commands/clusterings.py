@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, insert, text
 
-from services.api.commands import choices
+from services.api.commands import catalog_checks
 from services.api.problems import invalid
 from services.api.queries.jobs import job_not_found
 from services.api.schemas import ClusteringRequest
@@ -17,7 +17,7 @@ def ask_for(connection: Connection, project_id: str, job_id: str, request: Clust
 
     Raises `NotFound`, or `Invalid` naming the field.
     """
-    settings = choices.clustering_settings(request.model_dump(exclude={"model"}))
+    settings = catalog_checks.clustering_settings(request.model_dump(exclude={"model"}))
     job = connection.execute(
         text("SELECT round, models FROM jobs WHERE id = :job AND project_id = :project FOR KEY SHARE"),
         {"job": job_id, "project": project_id},

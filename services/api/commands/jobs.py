@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, insert, text
 
-from services.api.commands import choices
+from services.api.commands import catalog_checks
 from services.api.problems import Conflict, FieldError, Invalid, TooLarge
 from services.api.queries.jobs import job_not_found, require_job
 from services.api.schemas import MAX_URLS, JobRequest
@@ -36,11 +36,11 @@ def submit_job(
 
     Raises `Invalid` or `TooLarge` naming the fields.
     """
-    key_frames = choices.key_frame_settings(request.key_frames.model_dump(), "key_frames")
-    clustering = choices.clustering_settings(request.clustering.model_dump(), "clustering")
+    key_frames = catalog_checks.key_frame_settings(request.key_frames.model_dump(), "key_frames")
+    clustering = catalog_checks.clustering_settings(request.clustering.model_dump(), "clustering")
     new, repeated = _new_sources(connection, project_id, settings, request.videos)
-    models = choices.default_models(request.models)
-    choices.check_models(connection, settings, _model_fields(request.models, models))
+    models = catalog_checks.default_models(request.models)
+    catalog_checks.check_models(connection, settings, _model_fields(request.models, models))
     job_id: str = connection.execute(
         insert(jobs)
         .values(project_id=project_id, name=request.name, models=models, key_frames=key_frames, clustering=clustering)
@@ -78,7 +78,7 @@ def add_models(connection: Connection, project_id: str, settings: Settings, job_
 
     Raises `NotFound`, `Conflict` or `Invalid`.
     """
-    choices.check_models(connection, settings, _model_fields(names, ()))
+    catalog_checks.check_models(connection, settings, _model_fields(names, ()))
     _lock_to_grow(connection, project_id, job_id)
     models = connection.execute(text("SELECT models FROM jobs WHERE id = :job"), {"job": job_id}).scalar_one()
     grown = list(dict.fromkeys([*models, *names]))

@@ -19,9 +19,9 @@ from services.api.form_files import full_disk_told
 from services.api.problems import TooLarge, invalid
 from services.api.schemas import Upload
 from shared.blobs import BlobStore
+from shared.clean_text import one_clean_line
 from shared.tables import uploads
 from shared.urls import UPLOAD_SCHEME
-from shared.words import one_clean_line
 from shared.work_folders import work_folder
 
 _CHUNK_BYTES = 1024 * 1024

@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Flask
 
 from services.api import paths
-from services.api.pages import words
+from services.api.pages import wording
 from services.api.queries.memberships import Membership
 from services.api.schemas import Cluster, Job, KeyFrame, Source, SourceOfKeyFrame
 
@@ -27,7 +27,7 @@ def videos_in_all(cluster: Cluster) -> int:
 
 def source_name(source: Source | SourceOfKeyFrame) -> str:
     """What a source is called."""
-    return words.source_name(source.title, source.url)
+    return wording.source_name(source.title, source.url)
 
 
 def video_name(frame: KeyFrame) -> str:
@@ -41,19 +41,19 @@ def page(frame: KeyFrame) -> str:
 
 
 def register(app: Flask) -> None:
-    """Give the templates of `app` these filters and those of `words`."""
+    """Give the templates of `app` these filters and those of `wording`."""
     own = (job_name, cluster_name, videos_in_all, source_name, video_name, page)
     plain = (
-        words.clock,
-        words.span,
-        words.ago,
-        words.stamp,
-        words.number,
-        words.count,
-        words.percent,
-        words.measure,
-        words.state,
-        words.is_web,
+        wording.clock,
+        wording.span,
+        wording.ago,
+        wording.stamp,
+        wording.number,
+        wording.count,
+        wording.percent,
+        wording.measure,
+        wording.state,
+        wording.is_web,
     )
     for function in (*plain, *own):
         app.add_template_filter(function)

@@ -11,7 +11,7 @@ from werkzeug.wrappers import Response
 
 from services.api import paths
 from services.api.blueprints.uploads import FORM_MARGIN_BYTES
-from services.api.commands import choices, searches
+from services.api.commands import catalog_checks, searches
 from services.api.commands.uploads import received
 from services.api.context import current_project_id, service, transaction
 from services.api.problems import Refusal, invalid, parse
@@ -53,7 +53,7 @@ def _add_query(picture: FileStorage | None, asked: PictureSearchRequest) -> str:
     project_id = current_project_id()
     with transaction() as connection:
         search.check_jobs(connection, project_id, asked.jobs)
-        choices.check_models(connection, service().settings, [("model", asked.model)])
+        catalog_checks.check_models(connection, service().settings, [("model", asked.model)])
     folder = service().settings.work_folder
     with received(picture.stream, max_bytes=searches.MAX_PICTURE_BYTES, folder=folder) as file:
         searches.check_picture(file.path)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from services.keyframes.frames import Frame
-    from services.keyframes.selection import Outline, Pick
+    from services.keyframes.choosing.selection import Outline, Pick
+    from services.keyframes.reading.frames import Frame
 
 TITLE = "The codec's I-frames, without decoding the rest"
 VERSION = 1
@@ -28,8 +28,8 @@ class Parameters:
 
 def select(frames: Iterator[Frame], parameters: Parameters) -> Generator[Pick, None, Outline]:
     """Yield the undamaged I-frames at least min_gap_s apart, or the last frame if there are none; return one shot."""
-    from services.keyframes.selection import Outline, Pick
-    from services.keyframes.shots import Shot
+    from services.keyframes.choosing.selection import Outline, Pick
+    from services.keyframes.choosing.shots import Shot
 
     picked_s: float | None = None
     last: Frame | None = None

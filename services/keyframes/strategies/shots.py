@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from services.keyframes.frames import Frame
-    from services.keyframes.selection import Outline, Pick
+    from services.keyframes.choosing.selection import Outline, Pick
+    from services.keyframes.reading.frames import Frame
 
 TITLE = "The best frame of every shot, and of everything new within it"
 VERSION = 1
@@ -41,9 +41,9 @@ class Parameters:
 
 def select(frames: Iterator[Frame], parameters: Parameters) -> Generator[Pick, None, Outline]:
     """Yield the key frames of each shot as soon as they are certain, about two seconds late; return the shots."""
-    from services.keyframes.selection import KeyFrameChooser
-    from services.keyframes.shots import ShotDetector
-    from services.keyframes.signatures import signature
+    from services.keyframes.choosing.selection import KeyFrameChooser
+    from services.keyframes.choosing.shots import ShotDetector
+    from services.keyframes.choosing.signatures import signature
 
     detector = ShotDetector(parameters.cut_novelty, parameters.gradual_novelty)
     chooser = KeyFrameChooser(parameters.view_novelty, parameters.duplicate_memory_shots)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from services.keyframes.frames import Frame
-    from services.keyframes.selection import Outline, Pick
+    from services.keyframes.choosing.selection import Outline, Pick
+    from services.keyframes.reading.frames import Frame
 
 TITLE = "One frame every few seconds"
 VERSION = 1
@@ -29,8 +29,8 @@ class Parameters:
 
 def select(frames: Iterator[Frame], parameters: Parameters) -> Generator[Pick, None, Outline]:
     """Yield the first undamaged frame at or after each multiple of every_s; return one shot over all frames."""
-    from services.keyframes.selection import Outline, Pick
-    from services.keyframes.shots import Shot
+    from services.keyframes.choosing.selection import Outline, Pick
+    from services.keyframes.choosing.shots import Shot
 
     due = 0
     last: Frame | None = None

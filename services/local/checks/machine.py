@@ -13,11 +13,11 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
-from services.keyframes.sandbox import missing_walls
-from services.keyframes.tcp_fence import missing_fence
+from services.keyframes.cell.sandbox import missing_walls
 from services.local.checks.check import Check, Found, Need, Subject, bad, good, unknown
 from services.local.usable_models import choose_models
 from shared import catalog
+from shared.egress.tcp_fence import missing_fence
 
 TOOL_TIMEOUT_S = 20.0
 #: Room for rows and pictures, below which things begin to fail at any moment.

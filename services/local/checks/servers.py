@@ -9,7 +9,7 @@ from sqlalchemy import text
 
 from services.local.checks.check import Check, Found, Need, Subject, bad, good
 from shared.schema import is_usable, known_revisions, newest_revision, schema_revision
-from shared.start import Refusal, check_redis
+from shared.startup import Unfit, check_redis
 
 LEAST_POSTGRES = 16
 #: Clocks that differ by more make times in logs and pages misleading. Leases do not care: they are the database's.
@@ -82,7 +82,7 @@ def judge_redis(info: dict[str, Any]) -> Found:
     """info: what `INFO` answers."""
     try:
         check_redis(info)
-    except Refusal as refusal:
+    except Unfit as refusal:
         return bad(str(refusal))
     used, limit = int(info["used_memory"]), int(info.get("maxmemory", 0))
     if limit and used > MOST_MEMORY * limit:

@@ -15,9 +15,9 @@ import pytest
 from sqlalchemy import text
 
 from services.api.app import create_app
+from shared.clean_text import one_clean_line
 from shared.errors import ErrorKind
 from shared.logs import LineFormatter
-from shared.words import one_clean_line
 
 pytestmark = pytest.mark.integration
 

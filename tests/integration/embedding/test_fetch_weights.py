@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.start import EXIT_REFUSED
+from shared.startup import EXIT_REFUSED
 
 COMMIT = "c0ffee" + 34 * "0"
 FILES = {

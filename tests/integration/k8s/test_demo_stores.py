@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.start import check_redis, connect_redis
+from shared.startup import check_redis, connect_redis
 from tests.k8s.pod_security import PROBES
 from tests.k8s.rendering import overlay
 

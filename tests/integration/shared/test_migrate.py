@@ -13,7 +13,7 @@ from sqlalchemy.engine import make_url
 from shared.db import Database
 from shared.migrate import migrate_when_there
 from shared.schema import newest_revision, schema_revision
-from shared.start import EXIT_REFUSED, Refusal
+from shared.startup import EXIT_REFUSED, Unfit
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def test_a_database_that_cannot_be_migrated_is_refused_with_the_reason(empty_url
     database = Database(empty_url)
     with database.transaction() as connection:
         connection.exec_driver_sql("CREATE TABLE jobs (somebody_elses int)")
-    with pytest.raises(Refusal, match=r"cannot be used: .*already exists"):
+    with pytest.raises(Unfit, match=r"cannot be used: .*already exists"):
         migrate_when_there(database, lambda: False)
     database.dispose()
 

@@ -22,7 +22,7 @@ from shared.liveness import TOUCH_EVERY_S
 from shared.ownership import MARK
 from shared.pipeline import TASK_NAME, Queue
 from shared.settings import Settings
-from shared.start import EXIT_REFUSED
+from shared.startup import EXIT_REFUSED
 from shared.worker_health import EXIT_STALLED
 
 pytestmark = pytest.mark.integration

@@ -12,7 +12,7 @@ from psycopg2 import errors
 from sqlalchemy.engine import make_url
 
 from shared.scaler_role import CONNECTIONS, ROLE, VIEW, set_scaler_role
-from shared.start import EXIT_REFUSED, Refusal
+from shared.startup import EXIT_REFUSED, Unfit
 
 PASSWORD = 'it\'s \\ "odd" %s ü'  # pragma: allowlist secret
 
@@ -111,7 +111,7 @@ def test_what_it_was_given_by_mistake_is_taken_back(url):
 @pytest.mark.parametrize("power", ["SUPERUSER", "CREATEROLE", "IN ROLE pg_read_all_data"])
 def test_a_role_that_can_do_more_is_refused(url, power):
     _run(url, f"CREATE ROLE {ROLE} {power}")
-    with pytest.raises(Refusal, match="it can do more than read open_work"):
+    with pytest.raises(Unfit, match="it can do more than read open_work"):
         set_scaler_role(url, PASSWORD)
 
 
@@ -119,7 +119,7 @@ def test_a_user_who_may_not_make_roles_is_told_the_sql_for_an_administrator(url)
     _run(url, f"CREATE ROLE plain LOGIN PASSWORD '{PASSWORD.replace(chr(39), chr(39) * 2)}'")
     try:
         plain = make_url(url).set(username="plain", password=PASSWORD).render_as_string(hide_password=False)
-        with pytest.raises(Refusal) as refused:
+        with pytest.raises(Unfit) as refused:
             set_scaler_role(plain, PASSWORD)
     finally:
         _run(url, "DROP ROLE plain")
@@ -133,7 +133,7 @@ def test_a_user_who_may_not_make_roles_is_told_the_sql_for_an_administrator(url)
 def test_a_database_without_the_view_is_told_to_be_migrated(postgres_server):
     empty = postgres_server.create_database("no_view")
     try:
-        with pytest.raises(Refusal, match="bring its schema up to date"):
+        with pytest.raises(Unfit, match="bring its schema up to date"):
             set_scaler_role(empty, PASSWORD)
     finally:
         postgres_server.drop_database("no_view")

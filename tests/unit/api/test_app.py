@@ -11,7 +11,7 @@ from services.api import server
 from services.api.app import create_app
 from shared.catalog import BadParameter
 from shared.settings import SettingError, Settings
-from shared.start import EXIT_REFUSED
+from shared.startup import EXIT_REFUSED
 
 
 def test_an_application_without_a_database_is_not_made(tmp_path):

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from services.keyframes.fetch import Buckets, Fetched, FetchLimits, Reach, fetch
+from services.keyframes.fetching.fetch import Buckets, Fetched, FetchLimits, Reach, fetch
 from shared.errors import ErrorKind, PermanentError, ReelmapError, TransientError
 from shared.s3 import S3
 from shared.settings import Settings

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from services.keyframes.direct import Download, download
-from services.keyframes.fetch import FetchLimits, Reach
+from services.keyframes.fetching.direct import Download, download
+from services.keyframes.fetching.fetch import FetchLimits, Reach
 from shared.errors import ErrorKind, PermanentError, ReelmapError, TransientError
 from shared.urls import parse_source_url
 from tests.fuzz.internet import Internet

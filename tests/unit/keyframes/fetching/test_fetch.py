@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from services.keyframes.fetch import Fetched, FetchLimits, Reach, _clean_title, fetch
+from services.keyframes.fetching.fetch import Fetched, FetchLimits, Reach, _clean_title, fetch
 from shared.errors import ErrorKind, PermanentError, ReelmapError
 
 VIDEO = b"\0\0\0\x18ftypmp42" + bytes(range(256)) * 200

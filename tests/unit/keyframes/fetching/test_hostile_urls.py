@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 import urllib3
 
-from services.keyframes.egress import EgressProxy
-from services.keyframes.fetch import Fetched, FetchLimits, Reach, fetch
-from services.keyframes.sites import SiteVideo, _ask_child, _outcome, _Request
+from services.keyframes.fetching.fetch import Fetched, FetchLimits, Reach, fetch
+from services.keyframes.fetching.sites import SiteVideo, _ask_child, _outcome, _Request
+from shared.egress.proxy import EgressProxy
 from shared.errors import ErrorKind, PermanentError, ReelmapError, TransientError
 from tests.fuzz.internet import PUBLIC, Canaries, Internet
 from tests.fuzz.site_reader import SiteReader

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from services.keyframes.site_errors import site_error, status_error
+from services.keyframes.fetching.site_errors import site_error, status_error
 from shared.errors import ErrorKind, PermanentError, TransientError
 
 COOKIE_HINT = (

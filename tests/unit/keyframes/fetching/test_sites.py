@@ -16,10 +16,11 @@ from typing import Any
 
 import pytest
 
-from services.keyframes import landlock, sites
-from services.keyframes.fetch import FetchLimits, Reach
-from services.keyframes.sites import SiteVideo, _parse_answer, fetch_from_site
-from services.keyframes.tcp_fence import missing_fence
+from services.keyframes.fetching import sites
+from services.keyframes.fetching.fetch import FetchLimits, Reach
+from services.keyframes.fetching.sites import SiteVideo, _parse_answer, fetch_from_site
+from shared import landlock
+from shared.egress.tcp_fence import missing_fence
 from shared.errors import ErrorKind, PermanentError, ReelmapError, TransientError
 
 VIDEO = b"\0\0\0\x18ftypmp42" + bytes(range(256)) * 2000
@@ -199,8 +200,8 @@ def test_the_total_time_holds(web: Any, tmp_path: Path, limits: FetchLimits) -> 
 def test_the_child_dies_with_its_parent(web: Any, tmp_path: Path, limits: FetchLimits) -> None:
     web.answers["/page"] = lambda request: time.sleep(20)
     program = (
-        "import sys; from pathlib import Path; from services.keyframes.sites import fetch_from_site\n"
-        "from services.keyframes.fetch import FetchLimits, Reach\n"
+        "import sys; from pathlib import Path; from services.keyframes.fetching.sites import fetch_from_site\n"
+        "from services.keyframes.fetching.fetch import FetchLimits, Reach\n"
         f"fetch_from_site({web.url('/page')!r}, Path({str(tmp_path)!r}), {limits!r}, check=lambda: None,\n"
         "                reach=Reach(allow_private_hosts=True), allow_generic_extractor=True)\n"
     )
@@ -235,7 +236,7 @@ def no_landlock(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mo
     home = tmp_path_factory.mktemp("home")
     for package in ("services", "shared"):
         (home / package).symlink_to(sites._REPOSITORY / package)
-    (home / "sitecustomize.py").write_text("from services.keyframes import landlock\nlandlock.version = lambda: 0\n")
+    (home / "sitecustomize.py").write_text("from shared import landlock\nlandlock.version = lambda: 0\n")
     monkeypatch.setattr(sites, "_REPOSITORY", home)
     monkeypatch.setattr(landlock, "version", lambda: 0)
     sites._say_no_fence.cache_clear()

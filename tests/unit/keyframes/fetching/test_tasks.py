@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from services.keyframes.decoder import Decoder
+from services.keyframes.cell.decoder import Decoder
 from services.keyframes.store import SourceWork
 from services.keyframes.tasks import make_stage
 from shared.db import Database

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from services.keyframes.extraction import extract
-from services.keyframes.frames import VideoReader
+from services.keyframes.reading.frames import VideoReader
 from services.keyframes.strategies.i_frames import Parameters
 
 

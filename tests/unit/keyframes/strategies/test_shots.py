@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from services.keyframes.frames import Frame, VideoReader
-from services.keyframes.selection import Outline, Pick
+from services.keyframes.choosing.selection import Outline, Pick
+from services.keyframes.reading.frames import Frame, VideoReader
 from services.keyframes.strategies import shots
 from services.keyframes.strategies.shots import Parameters
 

@@ -7,7 +7,7 @@ from fractions import Fraction
 
 import pytest
 
-from services.keyframes.frames import VideoReader
+from services.keyframes.reading.frames import VideoReader
 from services.keyframes.strategies.uniform import Parameters, select
 
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from services.keyframes import landlock, sandbox
+from services.keyframes.cell import sandbox
 from services.local.checks import machine
 from services.local.checks.check import Subject, Verdict
-from shared import catalog
+from shared import catalog, landlock
 from shared.settings import Settings
 
 

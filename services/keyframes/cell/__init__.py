@@ -1,0 +1,1 @@
+"""The confined process in which hostile files are read."""

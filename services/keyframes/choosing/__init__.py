@@ -1,0 +1,1 @@
+"""Frames to shots and key frames."""

@@ -1,0 +1,1 @@
+"""File to frames: times, sizes, orientation, colours."""
