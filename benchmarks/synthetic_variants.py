@@ -12,7 +12,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from services.keyframes.reading.frames import VideoReader, rgb
+from services.keyframes.reading.frames import VideoReader
+from services.keyframes.reading.pictures import rgb
 
 Rgb = NDArray[np.uint8]
 # Large enough for detectors that look at details, small enough to encode quickly.
@@ -44,7 +45,7 @@ def make_variant(path: Path, variant: Variant, folder: Path) -> Path:
         stream.codec_context.thread_count = 1
         last_tick = -1
         for frame in reader:
-            picture = rgb(frame, reader.facts, SOURCE_PX)
+            picture = rgb(frame.picture, reader.facts.orientation, reader.facts.pixel_aspect, SOURCE_PX)
             if variant.draw:
                 picture = variant.draw(picture, frame.index)
             picture = picture[: picture.shape[0] // 2 * 2, : picture.shape[1] // 2 * 2]

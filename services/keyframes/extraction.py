@@ -19,7 +19,9 @@ from numpy.typing import NDArray
 from services.keyframes import strategies
 from services.keyframes.choosing.selection import Outline, Pick
 from services.keyframes.choosing.shots import Shot
-from services.keyframes.reading.frames import DecodeLimits, Orientation, VideoFacts, VideoReader, rgb
+from services.keyframes.reading.frames import VideoFacts, VideoReader
+from services.keyframes.reading.limits import DecodeLimits
+from services.keyframes.reading.pictures import Orientation, rgb
 from shared.errors import ErrorKind, PermanentError, TransientError
 
 # Part of the recipe: a change of these makes other pictures.
@@ -196,7 +198,7 @@ def _cover(shots: tuple[Shot, ...], frames: int, end_s: float) -> tuple[Shot, ..
 
 def _write(pick: Pick, facts: VideoFacts, out_dir: Path) -> KeyFrame:
     frame = pick.frame
-    picture = rgb(frame, facts, PICTURE_PX)
+    picture = rgb(frame.picture, facts.orientation, facts.pixel_aspect, PICTURE_PX)
     file, small_file = picture_files(out_dir, frame.index)
     file.write_bytes(_jpeg(picture, PICTURE_QUALITY))
     small_file.write_bytes(_jpeg(_shrink(picture, SMALL_PICTURE_PX), SMALL_PICTURE_QUALITY))

@@ -13,7 +13,7 @@ from services.keyframes import store
 from services.keyframes.cell.decoder import Decoder
 from services.keyframes.extraction import Extraction
 from services.keyframes.fetching.fetch import Buckets, Fetched, FetchLimits, Reach, fetch
-from services.keyframes.reading.frames import DecodeLimits
+from services.keyframes.reading.limits import DecodeLimits
 from services.keyframes.store import SourceResult, SourceWork
 from shared.blobs import BlobMissing, BlobStore
 from shared.db import Database

@@ -28,7 +28,7 @@ from av.error import FFmpegError
 
 from services.keyframes.cell.decoder import Decoder
 from services.keyframes.extraction import Extraction, strategy_names
-from services.keyframes.reading.frames import DecodeLimits
+from services.keyframes.reading.limits import DecodeLimits
 from shared.errors import ErrorKind, ReelmapError
 
 LIMITS = DecodeLimits(max_frames=3000, max_memory_bytes=2 * 2**30, max_cpu_s=10, max_wall_s=20)

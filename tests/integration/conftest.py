@@ -20,7 +20,8 @@ from services.embedding import store as embedding_store
 from services.keyframes import store as keyframes_store
 from services.keyframes.choosing.shots import Shot
 from services.keyframes.extraction import Extraction, KeyFrame
-from services.keyframes.reading.frames import Orientation, VideoFacts
+from services.keyframes.reading.frames import VideoFacts
+from services.keyframes.reading.pictures import Orientation
 from services.keyframes.store import SourceResult
 from shared import catalog, tasks
 from shared.db import Database

@@ -11,7 +11,7 @@ from typing import Any
 
 from services.api.server import THREADS, WORKERS, Server
 from services.dispatcher.main import STOP_CLEANING_S
-from services.keyframes.reading.frames import DecodeLimits
+from services.keyframes.reading.limits import DecodeLimits
 from shared.settings import Settings, file_variable_of, is_secret, load_settings
 from tests.k8s.pod_security import PROBES, violations
 from tests.k8s.rendering import ROOT, Manifests, Object, Pod, environ_of, quantity

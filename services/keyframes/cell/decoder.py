@@ -25,7 +25,7 @@ from typing import Any
 
 from services.keyframes.cell import sandbox
 from services.keyframes.extraction import DEFAULT_STRATEGY, Extraction, picture_files
-from services.keyframes.reading.frames import DecodeLimits
+from services.keyframes.reading.limits import DecodeLimits
 from shared.errors import ErrorKind, PermanentError, ReelmapError, TransientError
 
 CHECK_EVERY_S = 1.0

@@ -108,7 +108,7 @@ def _listen(child_pid: int, reading: int) -> bytes:
 def _read_video(request: Mapping[str, Any], writing: int, parent_pid: int) -> NoReturn:
     """What the child does. Nothing of the request's video is touched before the walls stand."""
     from services.keyframes.cell import sandbox
-    from services.keyframes.reading.frames import DecodeLimits
+    from services.keyframes.reading.limits import DecodeLimits
 
     exit_code = 1
     try:
@@ -135,7 +135,7 @@ def _read_video(request: Mapping[str, Any], writing: int, parent_pid: int) -> No
 
 def _answer(request: Mapping[str, Any], limits: Any) -> dict[str, Any]:
     from services.keyframes.extraction import extract
-    from services.keyframes.reading.frames import out_of_memory
+    from services.keyframes.reading.limits import out_of_memory
     from shared.errors import ErrorKind, PermanentError, ReelmapError
 
     error: ReelmapError

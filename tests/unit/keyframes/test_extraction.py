@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from services.keyframes.extraction import Extraction, extract, load_strategy, make_parameters, strategy_names
-from services.keyframes.reading.frames import DecodeLimits
+from services.keyframes.reading.limits import DecodeLimits
 from shared.errors import ErrorKind, PermanentError, TransientError
 
 

@@ -18,7 +18,7 @@ import pytest
 from services.keyframes.cell import decoder as decoder_module
 from services.keyframes.cell.decoder import Decoder
 from services.keyframes.extraction import extract, strategy_names
-from services.keyframes.reading.frames import DecodeLimits
+from services.keyframes.reading.limits import DecodeLimits
 from shared.errors import ErrorKind, PermanentError
 
 

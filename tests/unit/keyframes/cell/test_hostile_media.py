@@ -24,8 +24,9 @@ from services.keyframes.cell import sandbox
 from services.keyframes.cell.decoder import Decoder
 from services.keyframes.cell.sandbox import Allowance
 from services.keyframes.extraction import extract
-from services.keyframes.reading import frames
-from services.keyframes.reading.frames import DecodeLimits, VideoReader
+from services.keyframes.reading import opening
+from services.keyframes.reading.frames import VideoReader
+from services.keyframes.reading.limits import DecodeLimits
 from shared import landlock
 from shared.errors import ErrorKind, PermanentError
 from tests.unit.keyframes.cell.boxes import with_external_data, with_remote_data
@@ -190,7 +191,7 @@ def test_data_that_is_said_to_be_at_a_url_is_not_fetched(
 
 
 def test_the_reader_hands_out_no_second_file_even_to_a_format_that_asks(referring, canary, monkeypatch) -> None:
-    monkeypatch.setattr(frames, "CONTAINERS", f"{frames.CONTAINERS},hls")
+    monkeypatch.setattr(opening, "CONTAINERS", f"{opening.CONTAINERS},hls")
 
     with pytest.raises(PermanentError, match="refers to other files"), VideoReader(referring("hls", "file", ".m3u8")):
         pass

@@ -17,11 +17,17 @@ import pytest
 from av.video.frame import VideoFrame
 from av.video.reformatter import Colorspace, ColorTrc
 
-from services.keyframes.reading import frames as frames_module
-from services.keyframes.reading.frames import DecodeLimits, Frame, VideoFacts, VideoReader, rgb
+from services.keyframes.reading import opening
+from services.keyframes.reading.frames import Frame, VideoFacts, VideoReader
+from services.keyframes.reading.limits import DecodeLimits
+from services.keyframes.reading.pictures import rgb
 from shared.errors import ErrorKind, PermanentError
 
 Read = tuple[VideoReader, list[Frame]]
+
+
+def as_seen(frame: Frame, facts: VideoFacts, max_px: int) -> np.ndarray:
+    return rgb(frame.picture, facts.orientation, facts.pixel_aspect, max_px)
 
 
 def read(path: Path, limits: DecodeLimits | None = None, i_frames_only: bool = False) -> Read:
@@ -34,7 +40,7 @@ def times(frames: list[Frame]) -> list[float]:
 
 
 def numbers(frames: list[Frame], facts: VideoFacts, number_of) -> list[int]:
-    return [number_of(rgb(frame, facts, 960)) for frame in frames]
+    return [number_of(rgb(frame.picture, facts.orientation, facts.pixel_aspect, 960)) for frame in frames]
 
 
 def refusal(path: Path, **limits: float) -> PermanentError:
@@ -154,7 +160,7 @@ def test_a_picture_is_turned_upright(rotation_deg, is_mirrored, write_video, cor
     path = write_video([corner_picture] * 3, rotation_deg=rotation_deg, is_mirrored=is_mirrored)
 
     reader, frames = read(path)
-    picture = rgb(frames[0], reader.facts, 960)
+    picture = as_seen(frames[0], reader.facts, 960)
 
     # FFmpeg mirrors what it has turned: libavutil/display.h, av_display_matrix_flip.
     turned = np.rot90(corner_picture, rotation_deg // 90)
@@ -175,15 +181,15 @@ def test_a_picture_is_turned_as_another_reader_turns_it(rotation_deg, write_vide
     capture.release()
 
     assert is_read
-    assert quarters(rgb(frames[0], reader.facts, 960)) == quarters(bgr[:, :, ::-1])
+    assert quarters(as_seen(frames[0], reader.facts, 960)) == quarters(bgr[:, :, ::-1])
 
 
 def test_pixels_that_are_not_square_are_made_square(write_video, corner_picture) -> None:
     reader, frames = read(write_video([corner_picture] * 3, pixel_aspect=Fraction(16, 11)))
 
-    assert rgb(frames[0], reader.facts, 960).shape == (96, 233, 3)
+    assert as_seen(frames[0], reader.facts, 960).shape == (96, 233, 3)
     assert (reader.facts.width_px, reader.facts.height_px) == (233, 96)
-    assert rgb(frames[0], reader.facts, 100).shape == (41, 100, 3)
+    assert as_seen(frames[0], reader.facts, 100).shape == (41, 100, 3)
 
 
 def test_a_turned_picture_with_wide_pixels_is_stretched_before_it_is_turned(write_video, corner_picture) -> None:
@@ -191,7 +197,7 @@ def test_a_turned_picture_with_wide_pixels_is_stretched_before_it_is_turned(writ
 
     reader, frames = read(path)
 
-    assert rgb(frames[0], reader.facts, 960).shape == (320, 96, 3)
+    assert as_seen(frames[0], reader.facts, 960).shape == (320, 96, 3)
     assert (reader.facts.width_px, reader.facts.height_px) == (96, 320)
 
 
@@ -205,7 +211,12 @@ def test_colours_without_a_label_are_read_by_the_pictures_height(
 
     reader, frames = read(write_video([picture] * 2, colorspace=colorspace))
 
-    assert quarters(rgb(frames[0], reader.facts, 960)) == ["red", "green", "blue", "black"]
+    assert quarters(as_seen(frames[0], reader.facts, 960)) == [
+        "red",
+        "green",
+        "blue",
+        "black",
+    ]
 
 
 @pytest.mark.parametrize(("transfer", "signal"), [(ColorTrc.SMPTE2084, 0.58), (ColorTrc.ARIB_STD_B67, 0.75)])
@@ -223,7 +234,7 @@ def test_white_paper_in_hdr_is_white(transfer, signal, write_video) -> None:
     reader, frames = read(path)
 
     assert frames[0].picture.color_trc == transfer
-    assert rgb(frames[0], reader.facts, 960)[48, 80].min() > 190
+    assert as_seen(frames[0], reader.facts, 960)[48, 80].min() > 190
 
 
 def test_one_field_of_an_interlaced_picture_is_shown(write_video) -> None:
@@ -233,7 +244,7 @@ def test_one_field_of_an_interlaced_picture_is_shown(write_video) -> None:
     path = write_video([combed] * 3, options={"x264-params": "interlaced=1:qp=1"})
 
     reader, frames = read(path)
-    picture = rgb(frames[0], reader.facts, 960)
+    picture = as_seen(frames[0], reader.facts, 960)
 
     assert frames[0].picture.interlaced_frame
     assert picture.shape == (96, 160, 3)
@@ -246,7 +257,7 @@ def test_tiny_and_thin_pictures_are_readable(size, write_video) -> None:
     width, height = size
 
     reader, frames = read(write_video([np.full((height, width, 3), 200, np.uint8)] * 2))
-    picture = rgb(frames[0], reader.facts, 320)
+    picture = as_seen(frames[0], reader.facts, 320)
 
     assert max(picture.shape[:2]) <= 320
     assert min(picture.shape[:2]) >= 1
@@ -415,7 +426,7 @@ def test_a_stream_that_appears_late_does_not_end_the_reading(
 
 def test_a_place_where_nobody_can_read_is_an_answer(three_shots) -> None:
     with three_shots.open("rb", buffering=0) as file:
-        source = frames_module._Input(file)
+        source = opening._Input(file)
 
         assert source.seek(-1) == -errno.EINVAL
         assert source.seek(8) == source.tell() == 8
@@ -446,7 +457,7 @@ def test_pictures_may_grow_within_a_stream_up_to_the_limit(write_video, texture_
     path.write_bytes(small.read_bytes() + large.read_bytes())
 
     reader, frames = read(path)
-    sizes = [rgb(frame, reader.facts, 960).shape[:2] for frame in frames]
+    sizes = [as_seen(frame, reader.facts, 960).shape[:2] for frame in frames]
 
     assert sizes == [(96, 160)] * 10 + [(96, 176)] * 10
     assert refusal(path, max_pixels=160 * 96).kind is ErrorKind.TOO_LARGE
@@ -466,7 +477,7 @@ def test_pictures_are_given_back_without_the_garbage_collector(write_video, numb
     try:
         with VideoReader(write_video(numbered_pictures(40))) as reader:
             for frame in reader:
-                rgb(frame, reader.facts, 320)
+                as_seen(frame, reader.facts, 320)
                 alive.append(sum(type(thing) is VideoFrame for thing in gc.get_objects()))
     finally:
         gc.enable()

@@ -1,0 +1,154 @@
+"""Opens a file as a video and chooses its stream: FFmpeg is handed the one open file, and opens nothing itself."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from pathlib import Path
+from typing import BinaryIO, NoReturn
+
+import av
+from av.codec.context import ThreadType
+from av.container import InputContainer
+from av.error import FFmpegError
+from av.stream import Discard, Disposition
+from av.video.stream import VideoStream
+
+from services.keyframes.reading.limits import DecodeLimits, pixel_limit, refuse_if_memory_is_short
+from shared.errors import ErrorKind, PermanentError
+
+# Demuxers of moving pictures and of the sound files people send by mistake. Left out on purpose: single pictures, text
+# (FFmpeg draws it), playlists and everything else that reads other files.
+CONTAINERS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo,asf,flv,live_flv,kux,ogg,rm,mxf,dv,nut,ivf,obu,av1,"
+    "h261,h263,h264,hevc,m4v,vc1,wtv,mp3,wav,w64,flac,aac,ac3,eac3,amr,aiff,caf,ape,wv"
+)
+
+
+# HEIF and AVIF photographs use the MP4 container; these brands say so. https://mp4ra.org/registered-types/brands
+PICTURE_BRANDS = frozenset({"avif", "heic", "heim", "heis", "heix", "mif1"})
+
+
+# How files begin that would be videos if the rest of them were there.
+CONTAINER_STARTS = {
+    "an MP4": re.compile(rb".{4}(ftyp|moov|mdat|wide)", re.DOTALL),
+    "a Matroska or WebM file": re.compile(rb"\x1a\x45\xdf\xa3"),
+    "an AVI": re.compile(rb"RIFF.{4}AVI ", re.DOTALL),
+    "a Flash video": re.compile(rb"FLV\x01"),
+}
+
+
+def open_file(path: Path) -> BinaryIO:
+    if not path.exists():
+        raise PermanentError(ErrorKind.NOT_FOUND, f"There is no file {path}. Check its name.")
+    if not path.is_file():
+        raise PermanentError(ErrorKind.NOT_A_VIDEO, f"{path} is not a file. Name the video files inside it.")
+    if path.stat().st_size == 0:
+        raise PermanentError(ErrorKind.EMPTY, "The file is empty (0 bytes). Check its origin, and send it again.")
+    return path.open("rb", buffering=0)  # FFmpeg has a buffer of its own
+
+
+class _Input:
+    """An open file as FFmpeg is given it.
+
+    A place where nobody can read is an answer here: an exception would be raised by PyAV after FFmpeg got over it.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.name = file.name  # FFmpeg guesses raw formats by it
+        self.read = file.read
+        self.tell = file.tell
+        self._seek = file.seek
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        try:
+            return self._seek(offset, whence)
+        except OSError as error:
+            return -(error.errno or errno.EINVAL)
+
+
+def open_container(file: BinaryIO, limits: DecodeLimits) -> InputContainer:
+    try:
+        container = av.open(
+            _Input(file),
+            "r",
+            options={
+                "protocol_whitelist": "file",
+                "format_whitelist": CONTAINERS,
+                "enable_drefs": "0",
+                **pixel_limit(limits),
+                "threads": "1",
+            },
+            io_open=_refuse_other_files,
+            metadata_errors="ignore",
+        )
+    except FFmpegError as error:
+        refuse_if_memory_is_short(limits, error)
+        raise _not_opened(file) from error
+    if container.metadata.get("major_brand", "").strip() in PICTURE_BRANDS:
+        container.close()
+        raise _not_a_video()
+    return container
+
+
+def _refuse_other_files(url: str, flags: int, options: dict[str, str]) -> NoReturn:
+    """What FFmpeg calls when a file names another one that it wants to open."""
+    raise PermanentError(
+        ErrorKind.NOT_A_VIDEO,
+        "The file does not hold its pictures itself but refers to other files, which are never opened. Send the file "
+        "that holds them.",
+    )
+
+
+def _not_opened(file: BinaryIO) -> PermanentError:
+    file.seek(0)
+    start = file.read(16)
+    container = next((name for name, pattern in CONTAINER_STARTS.items() if pattern.match(start)), None)
+    if container is None:
+        return _not_a_video()
+    return PermanentError(
+        ErrorKind.DAMAGED,
+        f"The file begins like {container}, but the part that says where its frames are is missing or damaged: most "
+        "likely it was cut off. Send the whole file.",
+    )
+
+
+def _not_a_video() -> PermanentError:
+    return PermanentError(
+        ErrorKind.NOT_A_VIDEO,
+        "The file is not a video that can be read: its content is something else (a web page, a picture, a text, an "
+        "archive), whatever its name says. Check what the address really delivers.",
+    )
+
+
+def choose_stream(container: InputContainer, limits: DecodeLimits) -> VideoStream:
+    if len(container.streams) > limits.max_streams:
+        raise PermanentError(
+            ErrorKind.TOO_LARGE,
+            f"The file has {len(container.streams)} streams, and at most {limits.max_streams} are allowed. "
+            "Send a file with the video alone.",
+        )
+    # The cover of a song is a video stream of one picture.
+    pictures = Disposition.attached_pic | Disposition.timed_thumbnails
+    moving = [stream for stream in container.streams.video if not stream.disposition & pictures]
+    if not moving:
+        raise PermanentError(
+            ErrorKind.NO_VIDEO_STREAM, "The file has no video in it, only sound or a cover picture. Send a video."
+        )
+    decodable = [stream for stream in moving if stream.codec_context is not None]
+    if not decodable:
+        raise PermanentError(
+            ErrorKind.DAMAGED,
+            "The file holds a video in a format that FFmpeg cannot decode here, so no frame could be read. Convert it, "
+            "to H.264 for example, and send that.",
+        )
+    # The first that is marked as default, as players do; FFmpeg's own choice is the largest.
+    stream = next((stream for stream in decodable if stream.disposition & Disposition.default), decodable[0])
+    for other in container.streams:
+        if other.index != stream.index:
+            other.discard = Discard.all
+    stream.codec_context.thread_type = ThreadType.NONE
+    stream.codec_context.thread_count = 1
+    stream.codec_context.options = pixel_limit(limits)  # pictures can grow within a stream
+    return stream
