@@ -52,9 +52,9 @@ def _add_rows(connection: Any, extraction_id: str, number: int) -> None:
     connection.execute(
         text(
             """WITH v AS (INSERT INTO videos (project_id, sha256, size_bytes) VALUES (:p, :sha, 1) RETURNING id),
-            x AS (INSERT INTO extractions (id, video_id, recipe, settings, frames, duration_s, facts, shots,
-                damaged_packets, key_frame_count) SELECT CAST(:x AS uuid), v.id, 'r', '{}', 1, 1, '{}', '[]', 0, :n
-                FROM v
+            x AS (INSERT INTO extractions (id, video_id, recipe, analysis_recipe, settings, frames, duration_s, facts,
+                shots, damaged_packets, key_frame_count)
+                SELECT CAST(:x AS uuid), v.id, 'r', 'r', '{}', 1, 1, '{}', '[]', 0, :n FROM v
                 RETURNING id)
             INSERT INTO key_frames (extraction_id, position, frame_index, time_s, shot_index, width_px, height_px, blob,
                 small_blob, repeats)

@@ -196,16 +196,30 @@ def known(kind: str, name: str, entries: Mapping[str, Any]) -> Any:
     return entries[name]
 
 
+#: In place of a number of pixels: pictures as large as the video is.
+AS_DECODED = "decoded"
+#: The longest side that may be asked for: from that of small pictures to that of the largest videos.
+PICTURE_PX_RANGE = (320, 8192)
+#: Settings of key frames that every strategy has: the longest side of the pictures that are kept.
+COMMON_KEY_FRAMES = {"picture_px": 960}
+
+
 def strategy_settings(given: Mapping[str, Any]) -> dict[str, Any]:
     """`{"strategy": …, parameters}` completed with every default.
 
     Raises `UnknownName` or `BadParameter`.
     """
-    given = dict(given)
+    common = {**COMMON_KEY_FRAMES, **{name: value for name, value in given.items() if name in COMMON_KEY_FRAMES}}
+    given = {field: value for field, value in given.items() if field not in common}
     name = given.pop("strategy", DEFAULT_STRATEGY)
     known("key-frame strategy", name, strategies())
+    value, (least, most) = common["picture_px"], PICTURE_PX_RANGE
+    if value != AS_DECODED and (type(value) is not int or not least <= value <= most):
+        raise BadParameter(
+            "picture_px", f'picture_px is {value!r}; a whole number from {least} to {most}, or "{AS_DECODED}"'
+        )
     module = _modules("services.keyframes.strategies")[name]
-    return {"strategy": name, **_checked_parameters(f"strategy {name}", module, given)}
+    return {"strategy": name, **common, **_checked_parameters(f"strategy {name}", module, given)}
 
 
 #: Settings of a clustering that every algorithm has.

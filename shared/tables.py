@@ -125,7 +125,9 @@ extractions = Table(
     metadata,
     _id(),
     _ref("video_id", "videos.id"),
-    Column("recipe", Text, nullable=False),  # SHA-256 of the canonical JSON of everything that chose the key frames
+    Column("recipe", Text, nullable=False),  # SHA-256 of the canonical JSON of everything that made the key frames
+    # The same without what models do not see: extractions of a video that agree in it have the same vectors.
+    Column("analysis_recipe", Text, nullable=False),
     Column("settings", JSONB, nullable=False),  # the same in words
     Column("frames", Integer, nullable=False),
     Column("duration_s", DOUBLE_PRECISION, nullable=False),
@@ -151,6 +153,7 @@ key_frames = Table(
     Column("height_px", Integer, nullable=False),
     Column("blob", Text, nullable=False),
     Column("small_blob", Text, nullable=False),
+    Column("analysis_blob", Text),  # what models see; NULL where that is the picture itself
     Column("repeats", JSONB, nullable=False),  # [[start_s, end_s], ...] where a near-duplicate was left out
     UniqueConstraint("extraction_id", "frame_index"),
     UniqueConstraint("extraction_id", "position"),

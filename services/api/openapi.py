@@ -147,13 +147,21 @@ def _plain(node: Any) -> Any:
 def _describe_settings(schemas: dict[str, Any]) -> None:
     """Name the parameters that the catalog's algorithms and strategies take; others are refused."""
     algorithms, strategies = catalog.algorithms(), catalog.strategies()
+    least, most = catalog.PICTURE_PX_RANGE
+    key_frames = {
+        "picture_px": {
+            "anyOf": [{"type": "integer", "minimum": least, "maximum": most}, {"enum": [catalog.AS_DECODED]}],
+            "description": "longest side of the pictures that are kept; another one costs no vectors; default "
+            f"{catalog.COMMON_KEY_FRAMES['picture_px']}",
+        }
+    }
     common = {
         "scaling": {"type": "string", "enum": list(catalog.SCALINGS)},
         "seed": {"type": "integer", "minimum": 0, "maximum": 2**32 - 1},
         "pca_dimensions": {"type": "integer", "minimum": 1, "maximum": 2**32 - 1},
     }
     for name, entries, more in (
-        ("KeyFrameSettings", strategies, {}),
+        ("KeyFrameSettings", strategies, key_frames),
         ("ClusteringSettings", algorithms, common),
         ("ClusteringRequest", algorithms, common),
     ):

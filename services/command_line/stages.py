@@ -40,7 +40,9 @@ new_file = click.Path(dir_okay=False, writable=True, path_type=Path)
     help="Folder for the pictures; those of an earlier run are replaced.  [default: FILE's name with -key-frames]",
 )
 @click.option("--strategy", help=f"How key frames are chosen.  [default: {catalog.DEFAULT_STRATEGY}]")
-@click.option("--set", "parameters", type=NameValue(), multiple=True, help="A parameter of the strategy.")
+@click.option(
+    "--set", "parameters", type=NameValue(), multiple=True, help="A parameter of the strategy, or picture_px."
+)
 @json_option
 def keyframes(
     file: Path, out: Path | None, strategy: str | None, parameters: Sequence[tuple[str, Any]], as_json: bool
@@ -65,7 +67,8 @@ def _extract(file: Path, out: Path, settings: dict[str, Any]) -> tuple[Extractio
     """Extract in the helper process; the pictures appear in `out` when all of them are there."""
     from services.keyframes.cell.decoder import Decoder
 
-    strategy = settings.pop("strategy")
+    strategy, asked_px = settings.pop("strategy"), settings.pop("picture_px")
+    picture_px = None if asked_px == catalog.AS_DECODED else asked_px
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".reelmap-", dir=out.parent) as folder, Decoder() as decoder:
         with remarks().status(Text(f"Reading {file.name}")) as status:
@@ -74,7 +77,7 @@ def _extract(file: Path, out: Path, settings: dict[str, Any]) -> tuple[Extractio
                 written = len(list(Path(folder).glob(PICTURES)))
                 status.update(Text(f"Reading {file.name}: {written} key frames"))
 
-            extraction = decoder.extract(file, folder, strategy, settings, check=say_how_many)
+            extraction = decoder.extract(file, folder, strategy, settings, check=say_how_many, picture_px=picture_px)
         out.mkdir(exist_ok=True)
         for old in out.glob(PICTURES):
             old.unlink()

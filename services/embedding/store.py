@@ -41,7 +41,7 @@ def load(connection: Connection, claim: Claim) -> PicturesWork | None:
         rows = connection.execute(
             text(
                 """
-                SELECT k.id, k.blob FROM key_frames k
+                SELECT k.id, coalesce(k.analysis_blob, k.blob) AS blob FROM key_frames k
                 WHERE k.extraction_id = (
                     SELECT s.extraction_id FROM sources s
                     WHERE s.job_id = :job AND s.video_id = :video AND s.extraction_id IS NOT NULL LIMIT 1)

@@ -24,8 +24,8 @@ from services.keyframes.reading.limits import DecodeLimits
 from services.keyframes.reading.pictures import Orientation, rgb
 from shared.errors import ErrorKind, PermanentError, TransientError
 
-# Part of the recipe: a change of these makes other pictures.
-PICTURE_PX = 960
+# Part of the recipe: a change of these makes other pictures. Models see one of this size, whatever people keep.
+ANALYSIS_PX = 960
 PICTURE_QUALITY = 90
 SMALL_PICTURE_PX = 320
 SMALL_PICTURE_QUALITY = 85
@@ -35,9 +35,10 @@ DEFAULT_STRATEGY = "shots"
 
 @dataclass(frozen=True)
 class KeyFrame:
-    """A chosen frame, written as two JPEG files.
+    """A chosen frame, written as two or three JPEG files.
 
-    file: longest side <= 960 px, of size width_px x height_px. small_file: longest side <= 320 px.
+    file: as large as was asked for, of size width_px x height_px. small_file: longest side <= 320 px.
+    analysis_file: what models see, longest side <= 960 px; None when that is `file`.
     repeats: later time ranges [start_s, end_s) that look the same and have no key frame of their own.
     """
 
@@ -50,6 +51,7 @@ class KeyFrame:
     width_px: int
     height_px: int
     repeats: tuple[tuple[float, float], ...]
+    analysis_file: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,7 @@ class Extraction:
         for key_frame in data["key_frames"]:
             key_frame["file"] = str(key_frame["file"])
             key_frame["small_file"] = str(key_frame["small_file"])
+            key_frame["analysis_file"] = key_frame["analysis_file"] and str(key_frame["analysis_file"])
         return {**data, "reduction": self.reduction}
 
     @classmethod
@@ -90,6 +93,7 @@ class Extraction:
                         **key_frame,
                         "file": Path(key_frame["file"]),
                         "small_file": Path(key_frame["small_file"]),
+                        "analysis_file": key_frame["analysis_file"] and Path(key_frame["analysis_file"]),
                         "repeats": tuple((start_s, end_s) for start_s, end_s in key_frame["repeats"]),
                     }
                 )
@@ -138,21 +142,23 @@ def extract(
     strategy: str = DEFAULT_STRATEGY,
     parameters: Mapping[str, Any] | None = None,
     limits: DecodeLimits | None = None,
+    picture_px: int | None = ANALYSIS_PX,
 ) -> Extraction:
     """Choose key frames of the video at `path` and write them into `out_dir`, each as soon as it is decided.
 
+    picture_px: the longest side of the pictures, which are never enlarged; None for as large as the video is.
     Every video with a readable frame yields a key frame, whatever the strategy. Raises PermanentError for what is wrong
     with the file or the parameters, TransientError when the disk is full.
     """
     module = load_strategy(strategy)
     chosen = make_parameters(module, parameters or {})
     try:
-        return _extract(VideoReader(path, limits, module.I_FRAMES_ONLY), Path(out_dir), module, chosen)
+        return _extract(VideoReader(path, limits, module.I_FRAMES_ONLY), Path(out_dir), module, chosen, picture_px)
     except PermanentError as error:
         if not (module.I_FRAMES_ONLY and error.kind is ErrorKind.DAMAGED):
             raise
         # No I-frame can be read: they are damaged, or the file starts after its only one.
-        return _extract(VideoReader(path, limits), Path(out_dir), module, chosen)
+        return _extract(VideoReader(path, limits), Path(out_dir), module, chosen, picture_px)
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
@@ -161,7 +167,9 @@ def extract(
         ) from error
 
 
-def _extract(reader: VideoReader, out_dir: Path, strategy: ModuleType, parameters: Any) -> Extraction:
+def _extract(
+    reader: VideoReader, out_dir: Path, strategy: ModuleType, parameters: Any, picture_px: int | None
+) -> Extraction:
     out_dir.mkdir(parents=True, exist_ok=True)
     outline = Outline(shots=(), repeats={})
 
@@ -170,7 +178,7 @@ def _extract(reader: VideoReader, out_dir: Path, strategy: ModuleType, parameter
         outline = yield from strategy.select(iter(reader), parameters)
 
     with reader:
-        written = [_write(pick, reader.facts, out_dir) for pick in picks()]
+        written = [_write(pick, reader.facts, out_dir, picture_px) for pick in picks()]
     if not written:
         raise PermanentError(
             ErrorKind.INTERNAL,
@@ -196,12 +204,18 @@ def _cover(shots: tuple[Shot, ...], frames: int, end_s: float) -> tuple[Shot, ..
     return (*first_covered[:-1], replace(first_covered[-1], end_frame=frames, end_s=end_s))
 
 
-def _write(pick: Pick, facts: VideoFacts, out_dir: Path) -> KeyFrame:
+def _write(pick: Pick, facts: VideoFacts, out_dir: Path, picture_px: int | None) -> KeyFrame:
     frame = pick.frame
-    picture = rgb(frame.picture, facts.orientation, facts.pixel_aspect, PICTURE_PX)
-    file, small_file = picture_files(out_dir, frame.index)
+    seen = rgb(frame.picture, facts.orientation, facts.pixel_aspect, ANALYSIS_PX)
+    file, small_file, analysis_file = picture_files(out_dir, frame.index)
+    longest_px = round(max(frame.picture.width * facts.pixel_aspect, frame.picture.height))
+    kept_px = min(longest_px, picture_px or longest_px)
+    is_seen = kept_px == min(longest_px, ANALYSIS_PX)
+    picture = seen if is_seen else rgb(frame.picture, facts.orientation, facts.pixel_aspect, kept_px)
     file.write_bytes(_jpeg(picture, PICTURE_QUALITY))
-    small_file.write_bytes(_jpeg(_shrink(picture, SMALL_PICTURE_PX), SMALL_PICTURE_QUALITY))
+    small_file.write_bytes(_jpeg(_shrink(seen, SMALL_PICTURE_PX), SMALL_PICTURE_QUALITY))
+    if not is_seen:
+        analysis_file.write_bytes(_jpeg(seen, PICTURE_QUALITY))
     height_px, width_px = picture.shape[:2]
     return KeyFrame(
         frame_index=frame.index,
@@ -213,12 +227,14 @@ def _write(pick: Pick, facts: VideoFacts, out_dir: Path) -> KeyFrame:
         width_px=width_px,
         height_px=height_px,
         repeats=(),
+        analysis_file=None if is_seen else analysis_file,
     )
 
 
-def picture_files(out_dir: Path, frame_index: int) -> tuple[Path, Path]:
-    """Where the picture of a key frame and its small copy are written."""
-    return out_dir / f"{frame_index:07d}.jpg", out_dir / f"{frame_index:07d}_small.jpg"
+def picture_files(out_dir: Path, frame_index: int) -> tuple[Path, Path, Path]:
+    """Where the picture of a key frame, its small copy, and what models see are written."""
+    name = f"{frame_index:07d}"
+    return out_dir / f"{name}.jpg", out_dir / f"{name}_small.jpg", out_dir / f"{name}_analysis.jpg"
 
 
 def _shrink(picture: NDArray[np.uint8], max_px: int) -> NDArray[np.uint8]:

@@ -44,6 +44,7 @@ class SourceResult:
     size_bytes: int
     title: str | None
     recipe: str
+    analysis_recipe: str
     settings: Mapping[str, Any]
     extraction_id: str
     extraction: Extraction | None
@@ -51,18 +52,30 @@ class SourceResult:
 
 def recipe(settings: Mapping[str, Any]) -> str:
     """SHA-256 of the canonical JSON of everything that chooses and makes key frames."""
+    choice = {name: value for name, value in settings.items() if name not in catalog.COMMON_KEY_FRAMES}
     return catalog.canonical_sha256(
         {
-            "settings": dict(settings),
+            "settings": choice,
             "version": catalog.strategies()[settings["strategy"]].version,
             "pictures": [
-                pictures.PICTURE_PX,
+                {**catalog.COMMON_KEY_FRAMES, **settings}["picture_px"],
                 pictures.PICTURE_QUALITY,
                 pictures.SMALL_PICTURE_PX,
                 pictures.SMALL_PICTURE_QUALITY,
             ],
         }
     )
+
+
+def analysis_recipe(settings: Mapping[str, Any]) -> str:
+    """The recipe of what models see of the same key frames: that of pictures that are no larger and no smaller."""
+    return recipe({**settings, "picture_px": pictures.ANALYSIS_PX})
+
+
+def picture_px(settings: Mapping[str, Any]) -> int | None:
+    """The longest side of the pictures that are kept; None for as large as the video is."""
+    asked = {**catalog.COMMON_KEY_FRAMES, **settings}["picture_px"]
+    return None if asked == catalog.AS_DECODED else asked
 
 
 def load(connection: Connection, claim: Claim) -> SourceWork | None:
@@ -98,6 +111,8 @@ def put_pictures(blobs: BlobStore, extraction_id: str, extraction: Extraction) -
     for key_frame in extraction.key_frames:
         sources[_blob(extraction_id, key_frame.frame_index)] = key_frame.file
         sources[_small_blob(extraction_id, key_frame.frame_index)] = key_frame.small_file
+        if key_frame.analysis_file is not None:
+            sources[_analysis_blob(extraction_id, key_frame.frame_index)] = key_frame.analysis_file
     blobs.put_all(sources)
 
 
@@ -107,6 +122,10 @@ def _blob(extraction_id: str, frame_index: int) -> str:
 
 def _small_blob(extraction_id: str, frame_index: int) -> str:
     return f"pictures/{extraction_id}/{frame_index:07d}_small.jpg"
+
+
+def _analysis_blob(extraction_id: str, frame_index: int) -> str:
+    return f"pictures/{extraction_id}/{frame_index:07d}_analysis.jpg"
 
 
 def new_extraction_id() -> str:
@@ -163,6 +182,7 @@ def _keep_extraction(connection: Connection, claim: Claim, video_id: str, result
             ErrorKind.INTERNAL, "the key frames that this video had were deleted meanwhile; it is cut up again"
         )
     _write_extraction(connection, video_id, result, result.extraction)
+    _take_vectors_over(connection, video_id, result)
     return result.extraction_id
 
 
@@ -172,6 +192,7 @@ def _write_extraction(connection: Connection, video_id: str, result: SourceResul
             id=result.extraction_id,
             video_id=video_id,
             recipe=result.recipe,
+            analysis_recipe=result.analysis_recipe,
             settings=dict(result.settings),
             frames=extraction.frames,
             duration_s=extraction.duration_s,
@@ -195,8 +216,28 @@ def _write_extraction(connection: Connection, video_id: str, result: SourceResul
                 "height_px": key_frame.height_px,
                 "blob": _blob(result.extraction_id, key_frame.frame_index),
                 "small_blob": _small_blob(result.extraction_id, key_frame.frame_index),
+                "analysis_blob": key_frame.analysis_file
+                and _analysis_blob(result.extraction_id, key_frame.frame_index),
                 "repeats": [list(span) for span in key_frame.repeats],
             }
             for position, key_frame in enumerate(extraction.key_frames)
         ],
+    )
+
+
+def _take_vectors_over(connection: Connection, video_id: str, result: SourceResult) -> None:
+    """Copy the vectors of the same frames, of which models see the same: only the pictures that are kept are new."""
+    connection.execute(
+        text(
+            """
+            INSERT INTO embeddings (key_frame_id, model, vector)
+            SELECT k.id, e.model, e.vector
+            FROM key_frames k
+            JOIN extractions x ON x.video_id = :video AND x.analysis_recipe = :recipe AND x.id <> k.extraction_id
+            JOIN key_frames known ON known.extraction_id = x.id AND known.frame_index = k.frame_index
+            JOIN embeddings e ON e.key_frame_id = known.id
+            WHERE k.extraction_id = :extraction
+            ON CONFLICT DO NOTHING"""
+        ),
+        {"video": video_id, "recipe": result.analysis_recipe, "extraction": result.extraction_id},
     )

@@ -16,6 +16,7 @@ from services.keyframes.fetching.fetch import Buckets, Fetched, FetchLimits, Rea
 from services.keyframes.reading.limits import DecodeLimits
 from services.keyframes.store import SourceResult, SourceWork
 from shared.blobs import BlobMissing, BlobStore
+from shared.catalog import COMMON_KEY_FRAMES
 from shared.db import Database
 from shared.errors import ErrorKind, PermanentError
 from shared.pipeline import Stage as StageName
@@ -93,13 +94,15 @@ def make_stage(
             size_bytes=fetched.size_bytes,
             title=fetched.title,
             recipe=recipe,
+            analysis_recipe=store.analysis_recipe(source.settings),
             settings=source.settings,
             extraction_id=extraction_id,
             extraction=extraction,
         )
 
     def decode(source: SourceWork, path: Path, work: Work) -> Extraction:
-        parameters = {name: value for name, value in source.settings.items() if name != "strategy"}
+        not_its_own = ("strategy", *COMMON_KEY_FRAMES)
+        parameters = {name: value for name, value in source.settings.items() if name not in not_its_own}
         return decoder.extract(
             path,
             work.folder / "pictures",
@@ -107,6 +110,7 @@ def make_stage(
             parameters,
             limits=decode_limits,
             check=work.check,
+            picture_px=store.picture_px(source.settings),
         )
 
     return Stage(StageName.KEYFRAMES, settings.keyframes_deadline_s, store.load, compute, store.save)

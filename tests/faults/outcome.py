@@ -176,7 +176,9 @@ def _open_and_unacknowledged(installation: Installation) -> list[str]:
 
 
 def _missing_blobs(installation: Installation) -> Iterable[str]:
-    rows = installation.rows("SELECT unnest(ARRAY[blob, small_blob]) AS blob FROM key_frames")
+    rows = installation.rows(
+        "SELECT unnest(array_remove(ARRAY[blob, small_blob, analysis_blob], NULL)) AS blob FROM key_frames"
+    )
     there = {entry.name for entry in installation.blobs.entries("pictures/")}
     return [row.blob for row in rows if row.blob not in there][:3]
 

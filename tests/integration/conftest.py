@@ -174,6 +174,7 @@ def source_result(key_frames: int, sha256: str, *, known: str | None = None, **c
         "size_bytes": 1,
         "title": None,
         "recipe": "recipe",
+        "analysis_recipe": "recipe",
         "settings": {"strategy": "uniform", "every_s": 1.0},
         "extraction_id": known or keyframes_store.new_extraction_id(),
         "extraction": None if known else extraction,

@@ -51,7 +51,8 @@ def _delete_rows(connection: Connection, job_id: str) -> list[str]:
     unused = "NOT EXISTS (SELECT FROM sources s WHERE s.extraction_id = x.id)"
     pictures = _execute(
         connection,
-        f"""SELECT unnest(ARRAY[k.blob, k.small_blob]) FROM key_frames k JOIN extractions x ON x.id = k.extraction_id
+        f"""SELECT unnest(array_remove(ARRAY[k.blob, k.small_blob, k.analysis_blob], NULL))
+        FROM key_frames k JOIN extractions x ON x.id = k.extraction_id
         WHERE x.id = ANY(CAST(:ids AS uuid[])) AND {unused}""",
         extraction_ids,
     )

@@ -24,7 +24,7 @@ from types import TracebackType
 from typing import Any
 
 from services.keyframes.cell import sandbox
-from services.keyframes.extraction import DEFAULT_STRATEGY, Extraction, picture_files
+from services.keyframes.extraction import ANALYSIS_PX, DEFAULT_STRATEGY, Extraction, picture_files
 from services.keyframes.reading.limits import DecodeLimits
 from shared.errors import ErrorKind, PermanentError, ReelmapError, TransientError
 
@@ -81,6 +81,7 @@ class Decoder:
         parameters: Mapping[str, Any] | None = None,
         limits: DecodeLimits | None = None,
         check: Callable[[], None] = never_stop,
+        picture_px: int | None = ANALYSIS_PX,
     ) -> Extraction:
         """Do as `services.keyframes.extraction.extract` does, in a confined process.
 
@@ -97,6 +98,7 @@ class Decoder:
             "strategy": strategy,
             "parameters": dict(parameters or {}),
             "limits": asdict(limits),
+            "picture_px": picture_px,
         }
         try:
             status, answer, last_words = self._ask(request, _within(limits.max_wall_s, check))
@@ -209,9 +211,11 @@ def _read_answer(answer: str, out_dir: Path) -> Extraction:
         else:
             extraction = Extraction.from_json(said["extraction"])
             for key_frame in extraction.key_frames:
-                if (key_frame.file, key_frame.small_file) != picture_files(out_dir, key_frame.frame_index):
+                written = [key_frame.file, key_frame.small_file, key_frame.analysis_file]
+                files = [file for file in written if file is not None]
+                if tuple(files) != picture_files(out_dir, key_frame.frame_index)[: len(files)]:
                     raise ValueError(f"{key_frame.file} is not where pictures are written")
-                if not all(stat.S_ISREG(file.lstat().st_mode) for file in (key_frame.file, key_frame.small_file)):
+                if not all(stat.S_ISREG(file.lstat().st_mode) for file in files):
                     raise ValueError(f"{key_frame.file} is not a file")
             return extraction
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OSError) as nonsense:

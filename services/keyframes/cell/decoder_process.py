@@ -140,7 +140,14 @@ def _answer(request: Mapping[str, Any], limits: Any) -> dict[str, Any]:
 
     error: ReelmapError
     try:
-        extraction = extract(request["path"], request["out_dir"], request["strategy"], request["parameters"], limits)
+        extraction = extract(
+            request["path"],
+            request["out_dir"],
+            request["strategy"],
+            request["parameters"],
+            limits,
+            request["picture_px"],
+        )
         return {"extraction": extraction.to_json()}
     except ReelmapError as raised:
         error = raised

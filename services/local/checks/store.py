@@ -30,7 +30,8 @@ ENOUGH = 1000
 _NAMED = (
     (
         "pictures/",
-        """SELECT CAST(extraction_id AS text) AS a, frame_index AS b, ARRAY[blob, small_blob] AS names,
+        """SELECT CAST(extraction_id AS text) AS a, frame_index AS b,
+            array_remove(ARRAY[blob, analysis_blob, small_blob], NULL) AS names,
             NULL AS size_bytes
         FROM key_frames WHERE (extraction_id, frame_index) > (CAST(:a AS uuid), :b)
         ORDER BY extraction_id, frame_index LIMIT :page""",

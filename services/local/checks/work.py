@@ -124,9 +124,10 @@ def blobs(subject: Subject) -> Found:
         names = (
             connection.execute(
                 text(
-                    """(SELECT unnest(ARRAY[blob, small_blob]) FROM key_frames
+                    """(SELECT unnest(array_remove(ARRAY[blob, small_blob, analysis_blob], NULL)) FROM key_frames
                         WHERE id >= gen_random_uuid() ORDER BY id LIMIT :sample)
-                    UNION (SELECT unnest(ARRAY[k.blob, k.small_blob]) FROM key_frames k WHERE k.extraction_id IN
+                    UNION (SELECT unnest(array_remove(ARRAY[k.blob, k.small_blob, k.analysis_blob], NULL))
+                        FROM key_frames k WHERE k.extraction_id IN
                         (SELECT id FROM extractions ORDER BY created_at DESC LIMIT 5) LIMIT :sample)
                     UNION (SELECT blob FROM uploads ORDER BY created_at DESC LIMIT :sample)"""
                 ),

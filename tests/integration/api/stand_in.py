@@ -78,6 +78,7 @@ class Workers:
             .values(
                 video_id=video_id,
                 recipe="r",
+                analysis_recipe="r",
                 settings={},
                 frames=frames,
                 duration_s=frames / 10,

@@ -45,6 +45,15 @@ def test_chunks_hold_their_key_frames_in_order(rows, database):
     assert blobs == [row.blob for row in rows.all("SELECT blob FROM key_frames ORDER BY position")]
 
 
+def test_models_see_the_analysis_picture_where_there_is_one(rows, database):
+    rows.job()
+    rows.cut_up(*rows.claim(*rows.task_ids("keyframes")), key_frames_=2)
+    rows.do("UPDATE key_frames SET analysis_blob = 'pictures/seen.jpg' WHERE position = 1")
+    [claim] = rows.claim(*rows.task_ids("embedding"))
+    first = rows.one("SELECT blob FROM key_frames WHERE position = 0")
+    assert load(database, claim).blobs == (first, "pictures/seen.jpg")
+
+
 def test_vectors_come_back_as_they_were(rows, database):
     rows.job()
     rows.cut_up(*rows.claim(*rows.task_ids("keyframes")), key_frames_=2)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from sqlalchemy import text
@@ -106,6 +108,59 @@ def test_a_job_shows_a_video_once_also_when_its_recipe_changed_meanwhile(rows, m
     rows.save(first, store.save, make_source_result(3, "same"))
     rows.save(second, store.save, make_source_result(5, "same", recipe="newer code"))
     assert rows.one("SELECT count(DISTINCT extraction_id) FROM sources") == 1
+
+
+SETTINGS = {"strategy": "uniform", "every_s": 1.0}
+
+
+@pytest.mark.parametrize("picture_px", [640, 1920, "decoded"])
+def test_another_size_of_pictures_is_another_recipe_and_the_same_for_models(picture_px):
+    other = {**SETTINGS, "picture_px": picture_px}
+    assert store.recipe(other) != store.recipe(SETTINGS)
+    assert store.analysis_recipe(other) == store.analysis_recipe(SETTINGS)
+    assert store.picture_px(other) == (None if picture_px == "decoded" else picture_px)
+
+
+def test_jobs_from_before_there_was_a_choice_keep_their_extractions():
+    assert store.recipe(SETTINGS) == store.recipe({**SETTINGS, "picture_px": 960}) == store.analysis_recipe(SETTINGS)
+    assert store.recipe({**SETTINGS, "every_s": 2.0}) != store.recipe(SETTINGS)
+    assert store.picture_px(SETTINGS) == 960
+
+
+def larger_pictures(make_source_result, **changes):
+    """A result whose pictures have another size than what models see."""
+    result = make_source_result(3, "same", recipe="larger pictures", **changes)
+    key_frames = tuple(replace(each, analysis_file=Path("seen.jpg")) for each in result.extraction.key_frames)
+    return replace(result, extraction=replace(result.extraction, key_frames=key_frames))
+
+
+def test_another_size_of_pictures_costs_no_vectors(rows, make_source_result):
+    rows.job(models=["colour"])
+    rows.save(*claim_all(rows), store.save, make_source_result(3, "same"))
+    rows.embed(*rows.claim(*rows.task_ids("embedding")))
+    again = rows.job(models=["colour", "shape"])
+    result = larger_pictures(make_source_result)
+    assert rows.save(*claim_all(rows, again), store.save, result)
+    assert rows.one("SELECT count(*) FROM extractions") == 2
+    vectors = """SELECT e.vector::text FROM embeddings e JOIN key_frames k ON k.id = e.key_frame_id
+        WHERE (k.extraction_id = CAST(:x AS uuid)) = :new AND model = 'colour' ORDER BY position"""
+    taken_over = rows.all(vectors, x=result.extraction_id, new=True)
+    assert len(taken_over) == 3 and taken_over == rows.all(vectors, x=result.extraction_id, new=False)
+    queued = rows.all("SELECT model FROM tasks WHERE queue = 'embedding' AND job_id = :id", id=again)
+    assert queued == [("shape",)], "models that the first job did not have see the new pictures"
+    blobs = rows.all("SELECT analysis_blob FROM key_frames WHERE analysis_blob IS NOT NULL ORDER BY position")
+    assert blobs[1] == (f"pictures/{result.extraction_id}/0000010_analysis.jpg",)
+
+
+def test_vectors_of_other_frames_are_not_taken_over(rows, make_source_result):
+    rows.job(models=["colour"])
+    rows.save(*claim_all(rows), store.save, make_source_result(3, "same"))
+    rows.embed(*rows.claim(*rows.task_ids("embedding")))
+    again = rows.job(models=["colour"])
+    result = larger_pictures(make_source_result, analysis_recipe="chosen otherwise")
+    assert rows.save(*claim_all(rows, again), store.save, result)
+    assert rows.one("SELECT count(*) FROM embeddings") == 3
+    assert rows.one("SELECT count(*) FROM tasks WHERE queue = 'embedding' AND job_id = :id", id=again) == 1
 
 
 def test_a_late_worker_saves_nothing(rows, database, make_source_result):

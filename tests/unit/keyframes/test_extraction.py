@@ -59,6 +59,38 @@ def test_pictures_are_upright_square_pixelled_and_of_bounded_size(
     assert load_rgb(key_frame.small_file).shape == (*small[::-1], 3)
 
 
+@pytest.mark.parametrize(
+    ("size", "picture_px", "written", "seen"),
+    [
+        ((1280, 720), 960, (960, 540), None),
+        ((1280, 720), 1920, (1280, 720), (960, 540)),
+        ((1280, 720), None, (1280, 720), (960, 540)),
+        ((1280, 720), 640, (640, 360), (960, 540)),
+        ((640, 360), 320, (320, 180), (640, 360)),
+        ((640, 360), None, (640, 360), None),
+        ((640, 360), 1920, (640, 360), None),
+    ],
+)
+def test_models_see_the_same_whatever_size_people_keep(
+    size, picture_px, written, seen, write_video, texture_of, tmp_path
+) -> None:
+    path = write_video([texture_of(1, *size)] * 2)
+    (usual,) = extract(path, tmp_path / "usual", "uniform").key_frames
+
+    (key_frame,) = extract(path, tmp_path / "out", "uniform", picture_px=picture_px).key_frames
+
+    assert load_rgb(key_frame.file).shape == (*written[::-1], 3)
+    assert (key_frame.width_px, key_frame.height_px) == written
+    assert (key_frame.analysis_file is None) == (seen is None)
+    if key_frame.analysis_file is not None:
+        assert load_rgb(key_frame.analysis_file).shape == (*seen[::-1], 3)
+    assert (key_frame.analysis_file or key_frame.file).read_bytes() == usual.file.read_bytes()
+    assert key_frame.small_file.read_bytes() == usual.small_file.read_bytes()
+    assert (
+        Extraction.from_json(json.loads(json.dumps(extract(path, tmp_path / "out", "uniform").to_json()))).frames == 2
+    )
+
+
 def test_red_stays_red(write_video, corner_picture, tmp_path) -> None:
     (key_frame,) = extract(write_video([corner_picture] * 2), tmp_path / "out", "uniform").key_frames
 

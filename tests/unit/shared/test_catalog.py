@@ -71,6 +71,20 @@ def test_a_bad_clustering_parameter_is_named(given, field):
     assert field in str(error.value)
 
 
+@pytest.mark.parametrize("picture_px", [320, 960, 1920, 8192, "decoded"])
+def test_pictures_of_key_frames_may_have_any_sensible_size(picture_px):
+    for name in catalog.strategies():
+        given = {"strategy": name, "picture_px": picture_px}
+        assert catalog.strategy_settings(given) == {**catalog.strategy_settings({"strategy": name}), **given}
+
+
+@pytest.mark.parametrize("picture_px", [0, -960, 319, 8193, 960.0, "960", "big", True, None, [960], float("nan")])
+def test_a_bad_size_of_pictures_is_named(picture_px):
+    with pytest.raises(BadParameter, match=r'picture_px is .*from 320 to 8192, or "decoded"') as error:
+        catalog.strategy_settings({"picture_px": picture_px})
+    assert error.value.field == "picture_px"
+
+
 @pytest.mark.parametrize("given", [{"strategy": "uniform", "every_s": 0}, {"strategy": "uniform", "every_s": "1"}])
 def test_a_bad_strategy_parameter_is_named(given):
     with pytest.raises(BadParameter) as error:

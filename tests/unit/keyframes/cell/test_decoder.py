@@ -256,6 +256,19 @@ def test_an_answer_cannot_name_files_that_the_process_did_not_write(three_shots,
         decoder_module._read_answer(honest, out_dir)
 
 
+def test_the_process_writes_what_models_see_beside_larger_pictures(decoder, write_video, texture_of, tmp_path) -> None:
+    path = write_video([texture_of(1, 1280, 720)] * 2)
+
+    extraction = decoder.extract(path, tmp_path / "out", "uniform", picture_px=None)
+
+    (key_frame,) = extraction.key_frames
+    assert (key_frame.width_px, key_frame.height_px) == (1280, 720)
+    assert key_frame.analysis_file is not None and key_frame.analysis_file.is_file()
+    elsewhere = json.dumps({"extraction": extraction.to_json()}).replace(str(key_frame.analysis_file), "/etc/passwd")
+    with pytest.raises(PermanentError, match="makes no sense"):
+        decoder_module._read_answer(elsewhere, tmp_path / "out")
+
+
 def test_neither_process_outlives_its_client(write_video, texture_of, tmp_path) -> None:
     path = write_video((texture_of(index % 7, 1280, 720) for index in range(60)), options={"preset": "ultrafast"})
     script = f"""
