@@ -44,6 +44,9 @@ class JobState(StrEnum):
     CANCELLED = "cancelled"
 
 
+#: Jobs that only a new round, or a person who tries again, sets going once more.
+FINAL_JOB_STATES = frozenset(JobState) - {JobState.QUEUED, JobState.RUNNING}
+
 #: The moves that exist. The statements below make exactly these; a test holds them to it.
 MOVES: dict[TaskState, frozenset[TaskState]] = {
     TaskState.QUEUED: frozenset({TaskState.RUNNING, TaskState.CANCELLED}),
@@ -371,8 +374,8 @@ def _cancel_open_tasks(connection: Connection, job_id: str) -> None:
 def retry_job(connection: Connection, job_id: str) -> int:
     """Failed and cancelled keyframes and embedding tasks → queued, in a new round. Returns how many.
 
-    Clusterings are not among them: the new round makes its own. A job whose only trouble was a clustering gets a new
-    round too; then 0 tasks are requeued and `advance` runs the clusterings again.
+    Clusterings are not among them: the new round makes those that it lacks. A job whose only trouble was a clustering
+    gets a new round too; then 0 tasks are requeued and `advance` runs that clustering again.
     """
     requeued = connection.execute(
         text(
@@ -416,7 +419,7 @@ def advance(connection: Connection, job_id: str) -> JobState | None:
     one to get the lock sees all of them (READ COMMITTED takes a new snapshot for every statement).
     """
     state = lock_job(connection, job_id)
-    if state is None or state is JobState.CANCELLED:
+    if state is None or state in FINAL_JOB_STATES:
         return state
     if not _is_open(connection, job_id, "t.queue = 'keyframes'"):
         _make_due_clusterings(connection, job_id)
@@ -439,7 +442,10 @@ def _is_open(connection: Connection, job_id: str, which: str) -> bool:
 
 
 def _make_due_clusterings(connection: Connection, job_id: str) -> None:
-    """This round's clustering of every model that has vectors and nothing open before it."""
+    """This round's clustering of every model that has vectors and nothing open before it.
+
+    One of an earlier round that is still open is waited for: it may come out as this round's.
+    """
     due = connection.execute(
         text(
             f"""
@@ -450,7 +456,8 @@ def _make_due_clusterings(connection: Connection, job_id: str) -> None:
                 SELECT FROM clusterings c
                 WHERE c.job_id = j.id AND c.round = j.round AND c.model = m.name AND NOT c.asked)
               AND NOT EXISTS (
-                SELECT FROM tasks t WHERE t.job_id = j.id AND {_OPEN} AND t.queue = 'embedding' AND t.model = m.name)
+                SELECT FROM tasks t WHERE t.job_id = j.id AND {_OPEN} AND t.model = m.name
+                AND (t.queue = 'embedding' OR t.queue = 'clustering' AND {_OF_THE_JOB}))
               AND EXISTS (
                 SELECT FROM sources s JOIN key_frames k ON k.extraction_id = s.extraction_id
                 JOIN embeddings e ON e.key_frame_id = k.id AND e.model = m.name WHERE s.job_id = j.id)"""
@@ -458,6 +465,9 @@ def _make_due_clusterings(connection: Connection, job_id: str) -> None:
         {"job": job_id},
     ).all()
     for model, round_, settings in due:
+        key = catalog.canonical_sha256(settings)
+        if _take_over_clustering(connection, job_id, round_, model, key):
+            continue
         made = connection.execute(
             text(
                 """
@@ -465,10 +475,39 @@ def _make_due_clusterings(connection: Connection, job_id: str) -> None:
                 VALUES (:job, :round, :model, (SELECT clustering FROM jobs WHERE id = :job), :key, false)
                 ON CONFLICT DO NOTHING RETURNING id"""
             ),
-            {"job": job_id, "round": round_, "model": model, "key": catalog.canonical_sha256(settings)},
+            {"job": job_id, "round": round_, "model": model, "key": key},
         ).scalar()
         if made:
             add_clustering_task(connection, job_id, made)
+
+
+def _take_over_clustering(connection: Connection, job_id: str, round_: int, model: str, settings_key: str) -> bool:
+    """Let the clustering that an earlier round made of the same moments, by the same settings, be this round's too.
+
+    False: there is none. The same moments: as many as it clustered, and each of them among those that it clustered.
+    """
+    return bool(
+        connection.execute(
+            text(
+                """
+                WITH content AS MATERIALIZED (
+                    SELECT DISTINCT e.key_frame_id FROM sources s
+                    JOIN key_frames k ON k.extraction_id = s.extraction_id
+                    JOIN embeddings e ON e.key_frame_id = k.id AND e.model = :model WHERE s.job_id = :job
+                )
+                UPDATE clusterings SET round = :round WHERE id = (
+                    SELECT c.id FROM clusterings c JOIN tasks t ON t.clustering_id = c.id
+                    WHERE c.job_id = :job AND c.model = :model AND c.settings_key = :key AND NOT c.asked
+                      AND t.state = 'succeeded' AND c.key_frame_count = (SELECT count(*) FROM content)
+                      AND NOT EXISTS (
+                        SELECT FROM content WHERE NOT EXISTS (
+                          SELECT FROM assignments a
+                          WHERE a.clustering_id = c.id AND a.key_frame_id = content.key_frame_id))
+                    ORDER BY c.round DESC LIMIT 1)"""
+            ),
+            {"job": job_id, "round": round_, "model": model, "key": settings_key},
+        ).rowcount
+    )
 
 
 def _counts(connection: Connection, job_id: str) -> tuple[int, int]:
