@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-MAX_LINE_CHARACTERS = 200
+from shared.clean_text import quoted
 
 
 class ErrorKind(StrEnum):
@@ -98,8 +98,7 @@ def one_line(error: BaseException) -> str:
 
     Of an error that SQLAlchemy wraps, what the driver said: not the statement.
     """
-    said = " ".join(str(getattr(error, "orig", None) or error).split())
-    return said[:MAX_LINE_CHARACTERS] or type(error).__name__
+    return quoted(str(getattr(error, "orig", None) or error)) or type(error).__name__
 
 
 class ProcessSpoiled(TransientError):

@@ -19,6 +19,7 @@ from typing import Any
 from sqlalchemy import Connection, TextClause, bindparam, text
 
 from shared import catalog
+from shared.clean_text import one_clean_line
 from shared.errors import ErrorKind, TransientError
 from shared.pipeline import CHUNK_SIZE, Queue
 
@@ -300,13 +301,8 @@ def fail(connection: Connection, claim: Claim, kind: ErrorKind, reason: str) -> 
         claim,
         "state = 'failed', finished_at = now(), error_kind = :kind, error = :reason",
         kind=kind,
-        reason=storable(reason),
+        reason=one_clean_line(reason),
     )
-
-
-def storable(words: str) -> str:
-    """The text without what Postgres cannot hold: NUL, and halves of surrogate pairs. Servers send anything."""
-    return words.replace("\0", "").encode(errors="replace").decode()
 
 
 def try_later(connection: Connection, claim: Claim, error: TransientError, *, backoff_s: float) -> bool:
@@ -323,7 +319,7 @@ def try_later(connection: Connection, claim: Claim, error: TransientError, *, ba
         error_kind = :kind, error = :reason""",
         wait_s=max(wait_s, error.retry_after_s or 0),
         kind=error.kind,
-        reason=storable(error.message),
+        reason=one_clean_line(error.message),
     )
     if moved:
         notify_due(connection)

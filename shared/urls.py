@@ -16,6 +16,7 @@ from urllib.parse import SplitResult, quote, urlsplit
 
 import idna
 
+from shared.clean_text import quoted
 from shared.errors import ErrorKind, PermanentError
 
 MAX_URL_LENGTH = 2048
@@ -170,7 +171,4 @@ def _normal_host(text: str, hostname: str) -> str:
 
 def _refused(text: str, reason: str, kind: ErrorKind = ErrorKind.UNSUPPORTED_URL) -> PermanentError:
     shown = re.sub(r"//[^/?#]*@", "//…@", text)  # a password must not end up in a log
-    shown = shown.encode(errors="replace").decode()
-    if len(shown) > 200:
-        shown = shown[:200] + "…"
-    return PermanentError(kind, f"“{shown}” cannot be used as a video's address: {reason}.")
+    return PermanentError(kind, f"“{quoted(shown)}” cannot be used as a video's address: {reason}.")

@@ -144,7 +144,7 @@ def save(connection: Connection, claim: Claim, result: SourceResult) -> None:
     connection.execute(
         sources.update()
         .where(sources.c.id == claim.source_id)
-        .values(video_id=video_id, extraction_id=extraction_id, title=result.title and tasks.storable(result.title))
+        .values(video_id=video_id, extraction_id=extraction_id, title=result.title)
     )
     # The job's row last: models that somebody adds now are either seen here, or see this video.
     tasks.lock_job(connection, claim.job_id)

@@ -22,6 +22,14 @@ _FURTHER_NETWORKS: tuple[IPv4Network | IPv6Network, ...] = (
     IPv4Network("192.88.99.0/24"),  # 6to4 relays
     IPv6Network("3fff::/20"),  # documentation
 )
+# Addresses of the open internet by their numbers, and yet a cloud's own services, which answer to its machines alone:
+# there they hand out credentials, configuration and name records.
+_OF_CLOUDS: tuple[IPv4Network | IPv6Network, ...] = (
+    IPv4Network("168.63.129.16/32"),  # Azure's host agent and resolver
+    IPv4Network("192.80.8.124/32"),  # Equinix Metal's metadata
+    IPv4Network("161.26.0.0/16"),  # IBM Cloud's private services
+    IPv4Network("166.8.0.0/14"),  # the same
+)
 _GLOBAL_UNICAST = IPv6Network("2000::/3")
 _NAT64 = IPv6Network("64:ff9b::/96")
 
@@ -34,8 +42,8 @@ _OWN_NETWORKS: tuple[IPv4Network | IPv6Network, ...] = (
     IPv6Network("::1/128"),
     IPv6Network("fc00::/7"),
 )
-# Within fc00::/7, and yet nobody's videos: where two clouds hand their machines' credentials out.
-_CREDENTIALS = (IPv6Network("fd00:ec2::/32"), IPv6Network("fd20:ce::/32"))
+# Within fc00::/7, and yet nobody's videos: where three clouds hand their machines' credentials out.
+_CREDENTIALS = (IPv6Network("fd00:ec2::/32"), IPv6Network("fd20:ce::/32"), IPv6Network("fd00:42::/32"))
 
 # The attribute of an address that says what it is, with the words for it; the first that holds is named.
 _KINDS = (
@@ -67,6 +75,8 @@ def refusal(address: IPv4Address | IPv6Address) -> str | None:
     carried = list(_carried_ipv4(address)) if isinstance(address, IPv6Address) else []
     if carried:
         return next((reason for inner in carried if (reason := refusal(inner))), None)
+    if any(address in network for network in _OF_CLOUDS):
+        return "an address of a cloud's own services"
     for attribute, words in _KINDS:
         if getattr(address, attribute):
             return words

@@ -14,6 +14,7 @@ import email.message
 import hmac
 import http.client
 import logging
+import re
 import secrets
 import selectors
 import socket
@@ -25,10 +26,14 @@ from collections.abc import Callable, Container, Iterator
 from contextlib import closing, contextmanager, suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
+from io import RawIOBase
 from typing import Protocol
 from urllib.parse import SplitResult, urlsplit
 
-from shared.egress.addresses import Reach, checked_addresses
+from shared.clean_text import quoted
+from shared.egress.addresses import Reach
+from shared.egress.connections import connect
+from shared.egress.http import MAX_HEAD_BYTES
 from shared.errors import ErrorKind, PermanentError, TransientError
 
 _log = logging.getLogger(__name__)
@@ -47,6 +52,7 @@ _LOOK_EVERY_S = 0.5
 _BYTES_BESIDE_THE_VIDEO = 64 * 1024**2
 _BLOCK_BYTES = 256 * 1024
 _STOP_WAIT_S = 2.0
+_LENGTH = re.compile(r"\d{1,18}", re.ASCII)
 # Headers that are said to the next station only (RFC 9110, 7.6.1), and the one that asks to be asked.
 _NOT_PASSED_ON = frozenset({"connection", "keep-alive", "proxy-connection", "proxy-authorization", "te", "expect"})
 
@@ -194,14 +200,12 @@ class EgressProxy:
             raise
 
     def _connect(self, host: str, port: int) -> socket.socket:
-        first_error: OSError | None = None
-        for address in checked_addresses(host, port, self._reach):
-            try:
-                return socket.create_connection((address, port), timeout=self._connect_timeout_s)
-            except OSError as error:
-                first_error = first_error or error
-        reason = (first_error and (first_error.strerror or str(first_error))) or "the name has no address"
-        raise TransientError(ErrorKind.UNREACHABLE, f"The connection to {host} failed ({reason}).")
+        try:
+            return connect(host, port, reach=self._reach, timeout_s=self._connect_timeout_s)
+        except OSError as error:
+            raise TransientError(
+                ErrorKind.UNREACHABLE, f"The connection to {host} failed ({error.strerror or error})."
+            ) from error
 
     def count(self, size_bytes: int) -> None:
         """Note bytes that went through; cuts every connection when they are more than one fetch may take."""
@@ -312,7 +316,8 @@ class _Visit(BaseHTTPRequestHandler):
             head = _answer_head(outside)
         except (http.client.HTTPException, OSError) as error:
             raise TransientError(
-                ErrorKind.UNREACHABLE, f"{parts.hostname} gave no answer in HTTP ({error or type(error).__name__})."
+                ErrorKind.UNREACHABLE,
+                f"{parts.hostname} gave no answer in HTTP ({quoted(str(error)) or type(error).__name__}).",
             ) from error
         self.wfile.write(head)
         self._relay(outside, both_ways=False)
@@ -322,7 +327,7 @@ class _Visit(BaseHTTPRequestHandler):
         first_lines = [f"{self.command} {target} HTTP/1.1", f"Host: {parts.netloc.rpartition('@')[2]}"]
         outside.sendall(_head(first_lines, self.headers, but={*_NOT_PASSED_ON, "host"}))
         length = self.headers.get("Content-Length", "0")
-        rest_bytes = int(length) if length.isdecimal() else 0
+        rest_bytes = int(length) if _LENGTH.fullmatch(length) else 0
         while rest_bytes > 0 and (block := self.rfile.read(min(rest_bytes, _BLOCK_BYTES))):
             self.server.count(len(block))
             outside.sendall(block)
@@ -364,7 +369,8 @@ class _Visit(BaseHTTPRequestHandler):
 def _answer_head(outside: socket.socket) -> bytes:
     """The status and headers of a server's answer, as they are passed on."""
     # Unbuffered, so that nothing of the body is taken with it.
-    with outside.makefile("rb", buffering=0) as file:
+    with outside.makefile("rb", buffering=0) as raw:
+        file = _BoundedLines(raw)
         while True:
             status = file.readline(1000).decode("latin-1")
             if not status.startswith("HTTP/1."):
@@ -372,6 +378,21 @@ def _answer_head(outside: socket.socket) -> bytes:
             headers = http.client.parse_headers(file)
             if status[9:10] != "1":  # what is said before the answer has no reader
                 return _head([status.rstrip("\r\n")], headers, but=_NOT_PASSED_ON)
+
+
+class _BoundedLines:
+    """Lines of a stream, until together they are longer than a head may be, with all that is said before it."""
+
+    def __init__(self, file: RawIOBase) -> None:
+        self._file = file
+        self._left_bytes = MAX_HEAD_BYTES
+
+    def readline(self, limit: int = -1, /) -> bytes:
+        line = self._file.readline(limit)
+        self._left_bytes -= len(line)
+        if self._left_bytes < 0:
+            raise http.client.HTTPException(f"its head is longer than {MAX_HEAD_BYTES:,} bytes")
+        return line
 
 
 def _head(first_lines: list[str], headers: email.message.Message, but: Container[str]) -> bytes:

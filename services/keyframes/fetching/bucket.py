@@ -15,6 +15,7 @@ from typing import Any
 from services.keyframes.fetching.direct import Download
 from services.keyframes.fetching.limits import FetchLimits
 from services.keyframes.fetching.receiving import Receiver, watched
+from shared.clean_text import quoted
 from shared.errors import ErrorKind, PermanentError, ReelmapError, TransientError
 from shared.urls import SourceUrl, not_opened
 
@@ -95,7 +96,7 @@ class _Transfer:
             raise _refusal(source.url, error.response) from error
         except BotoCoreError as error:
             raise TransientError(
-                ErrorKind.UNREACHABLE, f"{source.url}: the object store did not answer as it should ({_told(error)})."
+                ErrorKind.UNREACHABLE, f"{source.url}: the object store did not answer as it should ({_reason(error)})."
             ) from error
         if receiver.size_bytes == 0:
             raise PermanentError(ErrorKind.EMPTY, f"{source.url}: the object is empty (0 bytes).")
@@ -152,13 +153,13 @@ def _refusal(url: str, response: dict[str, Any]) -> ReelmapError:
     if found := _FINAL.get(word) or _FINAL.get(_BY_STATUS.get(status, "")):
         kind, says = found
         return PermanentError(kind, f"{url}: {says}.")
-    told = f"{status} {word}".strip()
+    code = quoted(f"{status} {word}")
     if status >= 500 or word == "RequestTimeout":
-        return TransientError(ErrorKind.SERVER_ERROR, f"{url}: the object store has a problem of its own ({told}).")
-    return PermanentError(ErrorKind.FORBIDDEN, f"{url}: the object store refuses it ({told}); {_ASK}.")
+        return TransientError(ErrorKind.SERVER_ERROR, f"{url}: the object store has a problem of its own ({code}).")
+    return PermanentError(ErrorKind.FORBIDDEN, f"{url}: the object store refuses it ({code}); {_ASK}.")
 
 
-def _told(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     """What a client says that got no answer, or half of one, without addresses and credentials."""
     from botocore.exceptions import (
         ConnectTimeoutError,

@@ -1,18 +1,16 @@
 """Download one http(s) file to disk, without ever connecting where we must not and without taking more than allowed.
 
-The host is resolved here, every address judged, and the connection opened to a judged address with the host kept in
-the Host header, the TLS handshake and the certificate check; again at every redirect. Proxies of the environment have
-no effect: a bare urllib3 connection never looks for them.
+Every hop's host is resolved and judged where its connection is opened, again at every redirect.
 
 The transfer runs in a thread of its own because nothing else holds a total time limit: a server that sends one byte a
-second satisfies every socket timeout, and a resolver cannot be interrupted at all.
+second satisfies every socket timeout, and a resolver cannot be interrupted at all. What a server says is bounded before
+it is parsed, so that the thread of a download that was given up is never busy with it.
 """
 
 from __future__ import annotations
 
-import email.message
 import email.utils
-import http.client
+import re
 import socket
 import ssl
 import threading
@@ -21,22 +19,20 @@ from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
-from urllib.parse import unquote, urljoin
+from urllib.parse import urljoin
 
+from services.keyframes.fetching.cookies import Cookies
+from services.keyframes.fetching.file_names import as_utf8, file_name
 from services.keyframes.fetching.limits import FetchLimits
 from services.keyframes.fetching.receiving import Receiver, watched
 from services.keyframes.fetching.site_errors import status_error
+from shared.clean_text import quoted
 from shared.egress.addresses import Reach
 from shared.egress.connections import connect
+from shared.egress.http import Answer, NotHttp, ask
 from shared.errors import ErrorKind, PermanentError, TransientError
 from shared.urls import DEFAULT_PORTS, SourceUrl, parse_source_url
 
-if TYPE_CHECKING:
-    from urllib3.connection import HTTPConnection
-    from urllib3.response import BaseHTTPResponse
-
-_BLOCK_BYTES = 256 * 1024
 _LONGEST_RETRY_AFTER_S = 24 * 3600.0
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _HEADERS = {
@@ -45,6 +41,9 @@ _HEADERS = {
     "Accept": "*/*",
     "User-Agent": "Reelmap",
 }
+#: What a body can be packed with. Servers name much else there (a charset, `aws-chunked`, nothing): it packs nothing.
+_PACKINGS = frozenset({"gzip", "x-gzip", "deflate", "compress", "x-compress", "br", "zstd", "dcb", "dcz"})
+_WHOLE = frozenset({200, 203})
 _WEB_PAGE_STARTS = (b"<!doctype html", b"<html", b"<head", b"<body", b"<script", b"<title", b"<meta")
 
 
@@ -100,27 +99,31 @@ class _Transfer:
                 socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
 
     def run(self) -> Download:
-        from urllib3.exceptions import HTTPError
-
         url = self._source.url
         hop = self._source
+        cookies = Cookies()
         try:
             for _ in range(self._limits.max_redirects + 1):
                 with closing(self._connect(hop)) as connection:
-                    connection.request(
-                        "GET", hop.target, headers={**_HEADERS, "Host": hop.authority}, preload_content=False
+                    answer = ask(
+                        connection, hop.target, {"Host": hop.authority, **_HEADERS, **cookies.headers(hop.url)}
                     )
-                    with closing(connection.getresponse()) as response:
-                        if response.status not in _REDIRECTS or "Location" not in response.headers:
-                            return self._save(response, hop)
-                        hop = _next_hop(hop, response.headers["Location"])
+                    location = answer.header("location")
+                    if answer.status not in _REDIRECTS or not location:
+                        return self._save(answer, hop)
+                    cookies.take(answer, hop.url)
+                    hop = _next_hop(hop, location)
         except ssl.SSLCertVerificationError as error:
             raise PermanentError(
                 ErrorKind.UNREACHABLE,
-                f"{url}: the certificate of {hop.host} is not valid ({error.verify_message}); tell the owner of the "
-                "server, or upload the file.",
+                f"{url}: the certificate of {hop.host} is not valid ({quoted(error.verify_message)}); tell the owner "
+                "of the server, or upload the file.",
             ) from error
-        except (HTTPError, http.client.HTTPException, OSError) as error:
+        except NotHttp as error:
+            raise TransientError(
+                ErrorKind.UNREACHABLE, f"{url}: {hop.host} gave no answer in HTTP that can be read ({error})."
+            ) from error
+        except OSError as error:
             raise TransientError(
                 ErrorKind.UNREACHABLE, f"{url}: the connection to {hop.host} failed ({_cause(error)})."
             ) from error
@@ -129,41 +132,33 @@ class _Transfer:
             f"{url}: redirected more than {self._limits.max_redirects} times; submit the final address.",
         )
 
-    def _connect(self, hop: SourceUrl) -> HTTPConnection:
-        connection = connect(
-            hop.scheme,
+    def _connect(self, hop: SourceUrl) -> socket.socket:
+        self._socket = connect(
             hop.host,
             hop.port,
             reach=self._reach,
             timeout_s=self._limits.connect_timeout_s,
+            with_tls=hop.scheme == "https",
             check=self._raise_if_stopped,
         )
-        self._socket = connection.sock
         # After the line above and not before it: `stop` then either sees the socket or is seen here.
         self._raise_if_stopped()
-        connection.timeout = self._limits.read_timeout_s
-        return connection
+        self._socket.settimeout(self._limits.read_timeout_s)
+        return self._socket
 
     def _raise_if_stopped(self) -> None:
         if self._stopped.is_set():
             raise ConnectionAbortedError("stopped")
 
-    def _save(self, response: BaseHTTPResponse, hop: SourceUrl) -> Download:
+    def _save(self, answer: Answer, hop: SourceUrl) -> Download:
         url = self._source.url
-        if response.status != 200:
-            raise status_error(response.status, response.reason or "", url, _retry_after_s(response))
-        encoding = response.headers.get("Content-Encoding", "identity")
-        if encoding.lower() != "identity":
-            raise PermanentError(
-                ErrorKind.NOT_A_VIDEO,
-                f"{url}: the server sent the file packed ({encoding}) though asked not to; upload the file instead.",
-            )
+        _refuse_unless_whole(answer, url)
         receiver = Receiver(url, self._path, self._limits)
-        receiver.expect(_announced_bytes(response))
+        receiver.expect(_number(answer.header("content-length")))
         with receiver.opened():
-            while block := response.read(_BLOCK_BYTES, decode_content=False):
+            for block in answer.blocks:
                 self._raise_if_stopped()
-                if receiver.size_bytes == 0 and _is_web_page(block, response.headers.get("Content-Type", "")):
+                if receiver.size_bytes == 0 and _is_web_page(block, answer.header("content-type")):
                     raise PermanentError(
                         ErrorKind.NOT_A_VIDEO,
                         f"{url}: the server sent a web page instead of a video; submit the address of the video file "
@@ -172,12 +167,35 @@ class _Transfer:
                 receiver.write(block)
         if receiver.size_bytes == 0:
             raise PermanentError(ErrorKind.EMPTY, f"{url}: the server sent an empty file (0 bytes).")
-        return Download(receiver.sha256, receiver.size_bytes, _file_name(response, hop), hop.url)
+        name = file_name(answer.header("content-disposition"), hop.target)
+        return Download(receiver.sha256, receiver.size_bytes, name, hop.url)
+
+
+def _refuse_unless_whole(answer: Answer, url: str) -> None:
+    """Raise for an answer that is not the file, or not all of it, as it is."""
+    if answer.status == 206:
+        # Asked for no range, some servers send one all the same: it is the file where it is all of it.
+        span = re.fullmatch(r"bytes 0-(\d{1,18})/(\d{1,18})", answer.header("content-range").strip(), re.ASCII)
+        if not span or int(span[1]) + 1 != int(span[2]):
+            raise TransientError(
+                ErrorKind.SERVER_ERROR,
+                f"{url}: the server sent a part of the file though asked for all of it "
+                f"(“{quoted(answer.header('content-range')) or 'no range'}”).",
+            )
+    elif answer.status not in _WHOLE:
+        raise status_error(answer.status, answer.reason, url, _retry_after_s(answer.header("retry-after")))
+    packings = [word for word in re.split(r"[,\s]+", answer.header("content-encoding").lower()) if word in _PACKINGS]
+    if packings:
+        raise PermanentError(
+            ErrorKind.NOT_A_VIDEO,
+            f"{url}: the server sent the file packed ({', '.join(packings)}) though asked not to; upload the file "
+            "instead.",
+        )
 
 
 def _next_hop(hop: SourceUrl, location: str) -> SourceUrl:
     try:
-        target = parse_source_url(urljoin(hop.url, _as_utf8(location)))
+        target = parse_source_url(urljoin(hop.url, as_utf8(location)))
     except PermanentError as error:
         raise PermanentError(
             ErrorKind.UNSUPPORTED_URL, f"{hop.url} redirects to an address that is not fetched: {error}"
@@ -191,16 +209,16 @@ def _next_hop(hop: SourceUrl, location: str) -> SourceUrl:
     return target
 
 
-def _announced_bytes(response: BaseHTTPResponse) -> int | None:
-    text = response.headers.get("Content-Length", "")
-    return int(text) if text.isdecimal() else None
+def _number(text: str) -> int | None:
+    """A header's whole number; None where it is none, or none that could be meant."""
+    return int(text) if re.fullmatch(r"\d{1,18}", text, re.ASCII) else None
 
 
-def _retry_after_s(response: BaseHTTPResponse) -> float | None:
+def _retry_after_s(text: str) -> float | None:
     """Seconds from a Retry-After header, which holds seconds or a date (RFC 9110, 10.2.3); at most a day."""
-    text = response.headers.get("Retry-After", "").strip()
-    if text.isdecimal():
-        return min(float(text), _LONGEST_RETRY_AFTER_S)
+    text = text.strip()[:64]
+    if (seconds := _number(text)) is not None:
+        return min(float(seconds), _LONGEST_RETRY_AFTER_S)
     try:
         at = email.utils.parsedate_to_datetime(text)
         return min(max(at.timestamp() - time.time(), 0.0), _LONGEST_RETRY_AFTER_S)
@@ -216,22 +234,5 @@ def _is_web_page(head: bytes, content_type: str) -> bool:
     return content_type.lower().startswith("text/html") and b"\0" not in head[:1024]
 
 
-def _file_name(response: BaseHTTPResponse, hop: SourceUrl) -> str | None:
-    header = email.message.Message()
-    header["Content-Disposition"] = _as_utf8(response.headers.get("Content-Disposition", ""))
-    name = header.get_filename() or unquote(hop.target.partition("?")[0])
-    return name.replace("\\", "/").rstrip("/").rpartition("/")[2] or None
-
-
-def _as_utf8(header: str) -> str:
-    """http.client decodes header bytes as Latin-1, while servers that go beyond ASCII write UTF-8."""
-    try:
-        return header.encode("latin-1").decode("utf-8")
-    except UnicodeError:
-        return header
-
-
-def _cause(error: BaseException) -> str:
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
+def _cause(error: OSError) -> str:
+    return quoted(error.strerror or str(error)) or type(error).__name__

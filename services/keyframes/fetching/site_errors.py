@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from shared.clean_text import quoted
 from shared.errors import ErrorKind, PermanentError, ReelmapError, TransientError
 
 
@@ -170,6 +171,9 @@ _STATUSES = {
 _SERVER_FAULT = Rule(ErrorKind.SERVER_ERROR, "the server had a fault of its own", transient=True)
 _ODD_STATUS = Rule(ErrorKind.FORBIDDEN, "the server did not accept the request; check the address")
 
+#: Of what yt-dlp says; sites put whole pages into it, and patterns are not searched in those.
+MAX_MESSAGE_CHARACTERS = 2000
+
 # What yt-dlp adds around a site's own words: prefixes, and advice that makes sense on its command line only.
 _PREFIX = re.compile(r"^(ERROR:\s*)?(\[[\w:.+-]+\]\s*)?([\w-]{1,64}:\s+(?=\S))?")
 _URL = re.compile(r"https?://\S+")
@@ -182,6 +186,7 @@ _ADVICE = re.compile(
 
 def site_error(message: str, url: str) -> ReelmapError:
     """The error for what yt-dlp said of a URL, with the site's own words kept in it. To be raised by the caller."""
+    message = message[:MAX_MESSAGE_CHARACTERS]
     # A rule must not be led astray by a word in a video's id or in a URL.
     text = _URL.sub("", _PREFIX.sub("", message.strip(), count=1)).replace("’", "'")
     rule = next((rule for pattern, rule in _COMPILED if pattern.search(text)), _UNKNOWN_MESSAGE)
@@ -194,12 +199,11 @@ def status_error(status: int, reason: str, url: str, retry_after_s: float | None
     retry_after_s: what the server's Retry-After header asked for, if it had one.
     """
     rule = _STATUSES.get(status, _SERVER_FAULT if status >= 500 else _ODD_STATUS)
-    return _error(rule, url, f"{status} {reason}".strip(), retry_after_s)
+    return _error(rule, url, quoted(f"{status} {reason}"), retry_after_s)
 
 
 def _own_words(message: str) -> str:
-    words = " ".join(_ADVICE.sub("", _PREFIX.sub("", message.strip(), count=1)).split())
-    return words if len(words) <= 200 else words[:200] + "…"
+    return quoted(_ADVICE.sub("", _PREFIX.sub("", message.strip(), count=1)))
 
 
 def _error(rule: Rule, url: str, words: str, retry_after_s: float | None) -> ReelmapError:

@@ -32,6 +32,7 @@ from typing import IO, Any
 
 from services.keyframes.fetching.limits import FetchLimits
 from services.keyframes.fetching.site_errors import site_error
+from shared.clean_text import quoted
 from shared.egress.addresses import Reach
 from shared.egress.proxy import NOT_CONNECTED, EgressProxy
 from shared.egress.tcp_fence import allow_tcp_only_to, missing_fence
@@ -203,10 +204,10 @@ def _parse_answer(url: str, answer: bytes, complaint: bytes) -> dict[str, Any]:
     try:
         parsed: dict[str, Any] = json.loads(answer)
     except ValueError:
-        last_words = complaint.decode(errors="replace").strip().splitlines()[-1:]
+        last_words = quoted("".join(complaint.decode(errors="replace").strip().splitlines()[-1:]))
         raise TransientError(
             ErrorKind.INTERNAL,
-            f"{url}: the process that runs yt-dlp ended without an answer ({''.join(last_words)[:200] or 'no word'}).",
+            f"{url}: the process that runs yt-dlp ended without an answer ({last_words or 'no word'}).",
         ) from None
     return parsed
 

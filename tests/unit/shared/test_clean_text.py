@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from shared.clean_text import one_clean_line
+from shared.clean_text import MAX_QUOTED_CHARACTERS, one_clean_line, quoted
 
 
 @pytest.mark.parametrize(
@@ -28,3 +28,17 @@ def test_a_line_keeps_what_can_be_read(text: str, clean: str) -> None:
     assert one_clean_line(text) == clean
     assert one_clean_line(clean) == clean
     assert clean.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        ("Not Found", "Not Found"),
+        ("\x1b[2Jgone\n\u202e", "[2Jgone"),
+        ("x" * MAX_QUOTED_CHARACTERS, "x" * MAX_QUOTED_CHARACTERS),
+        ("x" * 1_000_000, "x" * MAX_QUOTED_CHARACTERS + "…"),
+        ("\0" * 1_000_000 + "x", ""),
+    ],
+)
+def test_quoted_words_fit_into_a_sentence(words: str, shown: str) -> None:
+    assert quoted(words) == shown

@@ -24,7 +24,8 @@ def test_errors_say_their_sentence_and_survive_pickling():
     ("error", "line"),
     [
         (ValueError("first\n  second\t."), "first second ."),
-        (ValueError("x" * 1000), "x" * 200),
+        (ValueError("x" * 1000), "x" * 200 + "…"),
+        (ValueError("\x1b[31mred\u202e"), "[31mred"),
         (TimeoutError(), "TimeoutError"),
         (OperationalError("SELECT 1", {}, Exception("server closed\nthe connection")), "server closed the connection"),
     ],

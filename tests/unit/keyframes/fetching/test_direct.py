@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler
@@ -304,6 +305,99 @@ def test_nothing_that_unpacks_into_more_is_accepted(web: Any, tmp_path: Path, li
     """T10"""
     error = failure(web.serve("/a.mp4", VIDEO, Content_Encoding="gzip"), tmp_path / "file", limits)
     assert outcome(error) == (PermanentError, ErrorKind.NOT_A_VIDEO)
+
+
+@pytest.mark.parametrize("encoding", ["aws-chunked", "UTF-8", " ", "identity", "none", "binary", "aws-chunked,utf-8"])
+def test_encodings_that_pack_nothing_are_no_matter(
+    encoding: str, web: Any, tmp_path: Path, limits: FetchLimits
+) -> None:
+    url = web.serve("/a.mp4", VIDEO, Content_Encoding=encoding)
+    assert get(url, tmp_path / "file", limits).size_bytes == len(VIDEO)
+
+
+@pytest.mark.parametrize("encoding", ["br", "x-gzip", "aws-chunked, gzip", "ZSTD"])
+def test_encodings_that_pack_are_named(encoding: str, web: Any, tmp_path: Path, limits: FetchLimits) -> None:
+    error = failure(web.serve("/a.mp4", VIDEO, Content_Encoding=encoding), tmp_path / "file", limits)
+    assert outcome(error) == (PermanentError, ErrorKind.NOT_A_VIDEO)
+    assert encoding.lower().rpartition(" ")[2] in error.message
+
+
+def test_a_cookie_that_a_redirect_hands_out_is_brought_back(web: Any, tmp_path: Path, limits: FetchLimits) -> None:
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        if "seen=1" in request.headers.get("Cookie", ""):
+            request.send_response(200)
+            request.end_headers()
+            request.wfile.write(VIDEO)
+            return
+        request.send_response(302)
+        request.send_header("Location", request.path)
+        request.send_header("Set-Cookie", "seen=1; Path=/")
+        request.end_headers()
+
+    web.answers["/a.mp4"] = answer
+    assert get(web.url("/a.mp4"), tmp_path / "file", limits).size_bytes == len(VIDEO)
+
+
+@pytest.mark.parametrize(
+    ("span", "is_taken"),
+    [
+        (f"bytes 0-{len(VIDEO) - 1}/{len(VIDEO)}", True),
+        (f"bytes 0-{len(VIDEO) - 1}/{2 * len(VIDEO)}", False),
+        (f"bytes 1-{len(VIDEO)}/{len(VIDEO) + 1}", False),
+        (f"bytes 0-{len(VIDEO) - 1}/*", False),
+        (f"bytes 0-{'9' * 5000}/{'9' * 5000}", False),
+        ("", False),
+    ],
+)
+def test_a_range_nobody_asked_for_is_the_file_where_it_is_all_of_it(
+    span: str, is_taken: bool, web: Any, tmp_path: Path, limits: FetchLimits
+) -> None:
+    url = web.serve("/a.mp4", VIDEO, 206, Content_Range=span)
+    if is_taken:
+        assert get(url, tmp_path / "file", limits).size_bytes == len(VIDEO)
+    else:
+        assert outcome(failure(url, tmp_path / "file", limits)) == (TransientError, ErrorKind.SERVER_ERROR)
+
+
+def test_hints_before_the_answer_are_not_the_answer(web: Any, tmp_path: Path, limits: FetchLimits) -> None:
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        request.wfile.write(b"HTTP/1.1 103 Early Hints\r\nLink: </x>; rel=preload\r\n\r\n")
+        request.send_response(200)
+        request.end_headers()
+        request.wfile.write(VIDEO)
+
+    web.answers["/a.mp4"] = answer
+    assert get(web.url("/a.mp4"), tmp_path / "file", limits).size_bytes == len(VIDEO)
+
+
+@pytest.mark.parametrize("header", ["Content-Disposition", "Retry-After", "Content-Range", "Set-Cookie", "Location"])
+@pytest.mark.parametrize("value", [";" * 60_000, "a=1;" * 15_000, '"' * 60_000, "9" * 60_000, "=?utf-8?q?" * 6000])
+def test_no_header_keeps_the_thread_of_a_download_busy(
+    header: str, value: str, web: Any, tmp_path: Path, limits: FetchLimits
+) -> None:
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        status = {"Retry-After": 429, "Content-Range": 206, "Set-Cookie": 302, "Location": 302}.get(header, 200)
+        lines = f"HTTP/1.1 {status} x\r\n{header}: {value}\r\nLocation: /b.mp4\r\n\r\n"
+        request.wfile.write(lines.encode() + VIDEO)
+
+    web.answers["/a.mp4"] = answer
+    web.serve("/b.mp4", VIDEO)
+    started_s = time.process_time()
+    with suppress(ReelmapError):
+        get(web.url("/a.mp4"), tmp_path / "file", limits)
+    assert time.process_time() - started_s < 1
+
+
+def test_a_servers_words_steer_no_terminal(web: Any, tmp_path: Path, limits: FetchLimits) -> None:
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        words = "\x1b[2J\x9b1m\u202egnp " + "very " * 200
+        request.wfile.write(b"HTTP/1.1 404 " + words.encode() + b"\r\nContent-Length: 0\r\n\r\n")
+
+    web.answers["/a.mp4"] = answer
+    error = failure(web.url("/a.mp4"), tmp_path / "file", limits)
+    assert error.kind is ErrorKind.NOT_FOUND
+    assert error.message.isprintable()
+    assert len(error.message) < 400
 
 
 def test_an_empty_file_is_said_to_be_empty(web: Any, tmp_path: Path, limits: FetchLimits) -> None:

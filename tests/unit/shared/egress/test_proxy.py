@@ -165,7 +165,18 @@ def no_http(request: BaseHTTPRequestHandler) -> None:
     request.wfile.write(b"SSH-2.0-OpenSSH_9.2\r\n")
 
 
-@pytest.mark.parametrize("answer", [hang_up, no_http])
+def endless_hints(request: BaseHTTPRequestHandler) -> None:
+    while True:
+        request.wfile.write(b"HTTP/1.1 103 Early Hints\r\nX: y\r\n\r\n" * 100)
+
+
+def endless_headers(request: BaseHTTPRequestHandler) -> None:
+    request.wfile.write(b"HTTP/1.1 200 OK\r\n")
+    while True:
+        request.wfile.write(b"X: " + b"y" * 8000 + b"\r\n")
+
+
+@pytest.mark.parametrize("answer", [hang_up, no_http, endless_hints, endless_headers])
 def test_a_server_that_speaks_no_http_is_a_failure_that_is_kept(answer: Any, web: Any, proxy: EgressProxy) -> None:
     web.answers["/a"] = answer
     got = ask(proxy, "http://public.example/a")
