@@ -17,19 +17,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.service import CLIP_SUFFIXES, OWN_MODELS, finished, running_reelmap
+from services.local.up import PROCESSES
 
 LOOK_EVERY_S = 0.1
 QUIET_S = 6
 
 #: What a process's command line holds, by service.
-SERVICES = {
-    "api": "services.api.server",
-    "dispatcher": "services.dispatcher.main",
-    "keyframes": "services.keyframes.worker",
-    "query": "--queue query",
-    "embedding": "--queue embedding",
-    "clustering": "services.clustering.worker",
-}
+SERVICES = {name: " ".join(arguments) for name, arguments in PROCESSES.items()}
 
 
 class Footprint:

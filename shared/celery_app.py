@@ -21,7 +21,7 @@ from shared import failpoints
 from shared.errors import ProcessSpoiled
 from shared.liveness import AliveFile
 from shared.logs import configure_logging
-from shared.pipeline import STAGE_OF_QUEUE, TASK_NAME, Queue, UnreadableMessage, message, task_id_of
+from shared.pipeline import Queue, UnreadableMessage, message, task_id_of
 from shared.settings import Settings
 from shared.startup import note_signals, wait_for_servers
 from shared.worker_health import EXIT_SPOILED, Watchdog, liveness_step, patient_consumer
@@ -34,7 +34,7 @@ HARD_LIMIT_MARGIN_S = 60
 
 def hard_limit_s(settings: Settings, queue: Queue) -> float:
     """Seconds after which Celery kills the process that runs a task of the queue."""
-    return settings.deadlines_s[STAGE_OF_QUEUE[queue]] + HARD_LIMIT_MARGIN_S
+    return settings.deadline_s(queue.stage) + HARD_LIMIT_MARGIN_S
 
 
 def visibility_timeout_s(settings: Settings) -> int:
@@ -107,7 +107,7 @@ def _wire_queue(queue: Queue) -> KombuQueue:
 def send(app: Celery, queue: Queue, task_id: str) -> None:
     """Publish the message that names a task. Raises kombu's or redis' errors when the broker does not take it."""
     app.send_task(
-        TASK_NAME[queue], kwargs=message(task_id), queue=queue.value, retry=False, ignore_result=True, task_id=task_id
+        queue.task_name, kwargs=message(task_id), queue=queue.value, retry=False, ignore_result=True, task_id=task_id
     )
 
 
@@ -185,7 +185,7 @@ def run_worker(
     )
     app.steps["worker"].add(liveness_step(alive, watchdog, stop))
 
-    @app.task(name=TASK_NAME[queue], time_limit=hard_limit_s(settings, queue))  # type: ignore[untyped-decorator]
+    @app.task(name=queue.task_name, time_limit=hard_limit_s(settings, queue))  # type: ignore[untyped-decorator]
     def run_message(**body: object) -> None:
         try:
             task_id = task_id_of(body)

@@ -1,40 +1,81 @@
-"""Stages, queues, task names and chunks: which work there is and how it is called on the wire.
+"""Stages, queues, messages and chunks: which work there is and how it is called on the wire.
 
-Pure: no database, no queue, no settings.
+The two enums are the tables that everything else reads: settings, the checks of `tasks`, routing, processes, progress,
+pages. docs/queues.md says what else a further line needs. Pure: no database, no queue, no settings.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
+from typing import Self
 
 
 class Stage(StrEnum):
-    """What is done to a video, in this order."""
+    """What is done to a video, in this order.
 
-    KEYFRAMES = "keyframes"
-    EMBEDDING = "embedding"
-    CLUSTERING = "clustering"
+    A line: the name, and what people call it.
+    """
+
+    label: str
+
+    def __new__(cls, name: str, label: str = "") -> Self:  # the default is for mypy, which checks `Stage(name)` by it
+        member = str.__new__(cls, name)
+        member._value_ = name
+        member.label = label
+        return member
+
+    KEYFRAMES = "keyframes", "Key frames"
+    EMBEDDING = "embedding", "Embedding"
+    CLUSTERING = "clustering", "Clustering"
+
+    @property
+    def deadline_setting(self) -> str:
+        """The setting that says how many seconds one task may take."""
+        return f"{self.value}_deadline_s"
+
+    @property
+    def worker(self) -> str:
+        """The module whose process does its tasks; it takes `--queue` where there are several to choose from."""
+        return f"services.{self.value}.worker"
 
 
 class Queue(StrEnum):
-    """Where a task waits. `query` holds embedding tasks of query pictures, so that bulk work never delays them."""
+    """Where a task waits. `query` holds embedding tasks of query pictures, so that bulk work never delays them.
 
-    KEYFRAMES = "keyframes"
-    EMBEDDING = "embedding"
-    QUERY = "query"
-    CLUSTERING = "clustering"
+    A line: the name, the stage, and the subject: which columns of `tasks` say what a task of the queue is about.
+    A task that has a job counts for that job's state and progress.
+    """
+
+    stage: Stage
+    subject: tuple[str, ...]
+
+    def __new__(cls, name: str, stage: Stage = Stage.KEYFRAMES, subject: tuple[str, ...] = ()) -> Self:
+        member = str.__new__(cls, name)
+        member._value_ = name
+        member.stage = stage
+        member.subject = subject
+        return member
+
+    KEYFRAMES = "keyframes", Stage.KEYFRAMES, ("job_id", "source_id")
+    EMBEDDING = "embedding", Stage.EMBEDDING, ("job_id", "video_id", "model", "chunk")
+    QUERY = "query", Stage.EMBEDDING, ("query_id", "model")
+    CLUSTERING = "clustering", Stage.CLUSTERING, ("job_id", "clustering_id")
+
+    @property
+    def task_name(self) -> str:
+        """The task's name on the wire: not that of a function, so that moving one strands no message."""
+        return f"reelmap.{self.value}"
+
+    @property
+    def worker_arguments(self) -> tuple[str, ...]:
+        """What `python -m` runs to have a worker of the queue."""
+        siblings = [queue for queue in Queue if queue.stage is self.stage]
+        return self.stage.worker, *(("--queue", self.value) if len(siblings) > 1 else ())
 
 
-STAGE_OF_QUEUE = {
-    Queue.KEYFRAMES: Stage.KEYFRAMES,
-    Queue.EMBEDDING: Stage.EMBEDDING,
-    Queue.QUERY: Stage.EMBEDDING,
-    Queue.CLUSTERING: Stage.CLUSTERING,
-}
-
-#: Names on the wire: constants, so that moving a function strands no message.
-TASK_NAME = {queue: f"reelmap.{queue.value}" for queue in Queue}
+#: The stages that a job goes through.
+JOB_STAGES = tuple(stage for stage in Stage if any(q.stage is stage and "job_id" in q.subject for q in Queue))
 
 #: Version of the message body `{"v": 1, "task_id": "..."}`.
 MESSAGE_VERSION = 1

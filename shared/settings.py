@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
+from shared.pipeline import Stage
+
 PREFIX = "REELMAP_"
 FILE_SUFFIX = "_FILE"
 #: Read by the tests and by the installation, never by a process.
@@ -125,14 +127,9 @@ class Settings:
             if not getattr(self, name):
                 raise SettingError(f"{PREFIX}{name.upper()} is not set; it is needed by this process")
 
-    @property
-    def deadlines_s(self) -> dict[str, float]:
-        """Seconds that one task of each stage may take."""
-        return {
-            "keyframes": self.keyframes_deadline_s,
-            "embedding": self.embedding_deadline_s,
-            "clustering": self.clustering_deadline_s,
-        }
+    def deadline_s(self, stage: Stage) -> float:
+        """Seconds that one task of the stage may take."""
+        return float(getattr(self, stage.deadline_setting))
 
     @property
     def blobs_place(self) -> Place | None:

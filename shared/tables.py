@@ -6,6 +6,8 @@ Every sentence of the form "exists at most once" in DESIGN is a unique constrain
 
 from __future__ import annotations
 
+from enum import StrEnum
+
 from pgvector.sqlalchemy import Vector
 from sqlalchemy import (
     ARRAY,
@@ -27,6 +29,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import DOUBLE_PRECISION, JSONB, REAL
 
+from shared.pipeline import Queue, Stage
+
 metadata = MetaData(
     naming_convention={
         "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -47,6 +51,10 @@ def _id() -> Column[str]:
 
 def _ref(name: str, target: str, *, nullable: bool = False, ondelete: str | None = "CASCADE") -> Column[str]:
     return Column(name, Uuid(as_uuid=False), ForeignKey(target, ondelete=ondelete), nullable=nullable)
+
+
+def _one_of(column: str, words: type[StrEnum]) -> str:
+    return f"{column} IN ({', '.join(repr(word.value) for word in words)})"
 
 
 def _created_at() -> Column[object]:
@@ -318,17 +326,16 @@ tasks = Table(
     _ref("clustering_id", "clusterings.id", nullable=True),
     _ref("query_id", "queries.id", nullable=True),
     _created_at(),
-    CheckConstraint("stage IN ('keyframes', 'embedding', 'clustering')", name="stage"),
-    CheckConstraint("queue IN ('keyframes', 'embedding', 'query', 'clustering')", name="queue"),
+    CheckConstraint(_one_of("stage", Stage), name="stage"),
+    CheckConstraint(_one_of("queue", Queue), name="queue"),
     CheckConstraint("state IN ('queued', 'running', 'succeeded', 'failed', 'cancelled')", name="state"),
     CheckConstraint("(state = 'running') = (lease_until IS NOT NULL)", name="lease"),
     CheckConstraint("(state = 'failed') <= (error IS NOT NULL)", name="reason"),
     CheckConstraint("state IN ('queued', 'running') OR finished_at IS NOT NULL", name="finished"),
     CheckConstraint(
-        "CASE queue WHEN 'keyframes' THEN source_id IS NOT NULL AND job_id IS NOT NULL"
-        " WHEN 'embedding' THEN num_nonnulls(job_id, video_id, model, chunk) = 4"
-        " WHEN 'clustering' THEN clustering_id IS NOT NULL AND job_id IS NOT NULL"
-        " ELSE query_id IS NOT NULL AND model IS NOT NULL END",
+        "CASE queue "
+        + " ".join(f"WHEN '{q.value}' THEN num_nonnulls({', '.join(q.subject)}) = {len(q.subject)}" for q in Queue)
+        + " END",
         name="subject",
     ),
     # NOT NULL rather than the queue, because only so can the cascades of foreign keys use them too.

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import Any
 
@@ -94,12 +94,12 @@ class Claim:
     query_id: str | None
 
 
+#: What a claim holds, by the columns of `tasks t`.
+_CLAIMED_COLUMNS = ", ".join(["t.id AS task_id", *(f"t.{each.name}" for each in fields(Claim)[1:])])
+
+
 def _claims(rows: Iterable[Any]) -> list[Claim]:
     return [Claim(**{**row._mapping, "queue": Queue(row.queue)}) for row in rows]
-
-
-_CLAIMED_COLUMNS = """t.id AS task_id, t.attempt, t.attempts_allowed, t.queue, t.job_id, t.source_id, t.video_id,
-    t.model, t.chunk, t.clustering_id, t.query_id"""
 
 
 def _sql(statement: str, *expanding: str) -> TextClause:

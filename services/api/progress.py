@@ -34,7 +34,9 @@ def eta_s(paces: Mapping[Stage, Pace]) -> float | None:
     Key frames and embedding run side by side, so the slower one counts; videos that are still to come bring as many
     embedding tasks as those before. Clustering follows, and is counted only once it has been seen.
     """
-    keyframes, embedding, clustering = (paces.get(stage, Pace()) for stage in Stage)
+    keyframes, embedding, clustering = (
+        paces.get(stage, Pace()) for stage in (Stage.KEYFRAMES, Stage.EMBEDDING, Stage.CLUSTERING)
+    )
     if not (keyframes.remaining or embedding.remaining):
         return clustering.seconds_for(clustering.remaining)
     to_come = 0.0

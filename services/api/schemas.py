@@ -276,10 +276,8 @@ class StageProgress(Answer):
     total: int = 0
 
 
-class Progress(Answer):
-    keyframes: StageProgress
-    embedding: StageProgress
-    clustering: StageProgress
+#: By stage, those of `JOB_STAGES`.
+Progress = dict[Stage, StageProgress]
 
 
 class StageFailure(Failure):

@@ -11,8 +11,8 @@ from rich.progress import MofNCompleteColumn, TextColumn
 
 from services.client import FINAL_STATES, Json
 from services.command_line.output import bars
+from shared.pipeline import JOB_STAGES
 
-STAGES = {"keyframes": "Key frames", "embedding": "Embeddings", "clustering": "Clusterings"}
 LINE_EVERY_S = 5.0
 
 
@@ -23,7 +23,7 @@ def show_progress(job_versions: Iterable[Json], console: Console) -> Json:
 
 def _show_bars(job_versions: Iterable[Json], console: Console) -> Json:
     with bars(console, MofNCompleteColumn(), TextColumn("{task.fields[remark]}", markup=False)) as progress:
-        rows = {stage: progress.add_task(title, total=None, remark="") for stage, title in STAGES.items()}
+        rows = {stage: progress.add_task(stage.label, total=None, remark="") for stage in JOB_STAGES}
         for job in job_versions:
             for stage, row in rows.items():
                 counts = job["progress"][stage]
@@ -44,8 +44,8 @@ def _show_lines(job_versions: Iterable[Json], console: Console) -> Json:
 
 
 def one_line(job: Json) -> str:
-    """`running: key frames 3/24 (1 failed), embeddings 0/2, clusterings 0/0`."""
-    return f"{job['state']}: {', '.join(_stage(title, job['progress'][stage]) for stage, title in STAGES.items())}"
+    """`running: key frames 3/24 (1 failed), embedding 0/2, clustering 0/0`."""
+    return f"{job['state']}: {', '.join(_stage(stage.label, job['progress'][stage]) for stage in JOB_STAGES)}"
 
 
 def _stage(title: str, counts: dict[str, Any]) -> str:

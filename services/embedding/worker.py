@@ -6,7 +6,7 @@ import argparse
 
 from services.embedding.tasks import make_stage
 from shared.celery_app import StopSignal, run_worker
-from shared.pipeline import Queue
+from shared.pipeline import Queue, Stage
 from shared.settings import load_settings
 from shared.startup import explained
 from shared.worker_context import open_worker_context
@@ -16,7 +16,11 @@ from shared.worker_context import open_worker_context
 def main() -> None:
     """Work until SIGTERM. One process per GPU: memory is the limit, so scale by starting more workers."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--queue", choices=[Queue.EMBEDDING.value, Queue.QUERY.value], default=Queue.EMBEDDING.value)
+    parser.add_argument(
+        "--queue",
+        choices=[queue.value for queue in Queue if queue.stage is Stage.EMBEDDING],
+        default=Queue.EMBEDDING.value,
+    )
     queue = Queue(parser.parse_args().queue)
     settings = load_settings()
     stop = StopSignal()

@@ -22,16 +22,14 @@ from services.local.supervisor import Child, Supervisor
 from shared import keys
 from shared.db import Database, migrate
 from shared.errors import ErrorKind, PermanentError
+from shared.pipeline import Queue
 from shared.settings import MIN_COOKIE_SECRET, Settings, load_settings
 
 #: What each process runs, in the order in which they are asked to stop: nothing new comes in while work is ended.
 PROCESSES = {
     "api": ("services.api.server",),
     "dispatcher": ("services.dispatcher.main",),
-    "keyframes": ("services.keyframes.worker",),
-    "embedding": ("services.embedding.worker", "--queue", "embedding"),
-    "query": ("services.embedding.worker", "--queue", "query"),
-    "clustering": ("services.clustering.worker",),
+    **{queue.value: queue.worker_arguments for queue in Queue},
 }
 # All stages share the cores here, and OpenMP's threads spin while they wait for one that has no core: embedding 40
 # pictures beside three busy processes on two cores took 103 s, and 20 s with this; on idle cores it is all the same.

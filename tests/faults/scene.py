@@ -21,7 +21,8 @@ GOOD = tuple(f"{name}.mp4" for name in CLIPS)
 #: One video twice, and files that are none.
 MIXED = (*GOOD, "first.mp4", "notes.mp4", "half.mp4", "empty.mp4", "missing.mp4")
 
-PROCESSES = ("api", "dispatcher", "keyframes", "keyframes-2", "embedding", "clustering")
+WORKERS = ("keyframes", "keyframes-2", "embedding", "clustering")
+PROCESSES = ("api", "dispatcher", *WORKERS)
 
 
 @dataclass(frozen=True)

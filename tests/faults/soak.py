@@ -20,9 +20,8 @@ import requests
 
 from services.client import FINAL_STATES
 from tests.faults.installation import Broken, wait_for
-from tests.faults.scene import GOOD, MIXED, PROCESSES, Scene
+from tests.faults.scene import GOOD, MIXED, PROCESSES, WORKERS, Scene
 
-WORKERS = ("keyframes", "keyframes-2", "embedding", "clustering")
 #: Between two looks at what there is to do.
 TICK_S = 0.25
 #: Of jobs that are not final, at most: the machine's speed must not decide how long the end takes.

@@ -12,12 +12,15 @@ from typing import Any
 from services.api.server import THREADS, WORKERS, Server
 from services.dispatcher.main import STOP_CLEANING_S
 from services.keyframes.reading.limits import DecodeLimits
+from shared.pipeline import Queue
 from shared.settings import Settings, file_variable_of, is_secret, load_settings
 from tests.k8s.pod_security import PROBES, violations
 from tests.k8s.rendering import ROOT, Manifests, Object, Pod, environ_of, quantity
 
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 USER_ID = 10001
+#: The Deployments that do tasks: each bears the name of its queue.
+TASK_WORKERS = {queue.value for queue in Queue}
 #: Whose images say what they run as; ours have one user.
 FOREIGN = {"postgres", "redis"}
 LONG_LIVED = ("Deployment", "StatefulSet")
@@ -185,7 +188,7 @@ def rollouts(manifests: Manifests) -> Iterator[str]:
         name, rolling = deployment["metadata"]["name"], deployment["spec"].get("strategy", {}).get("rollingUpdate", {})
         if name in ("api", "query", "dispatcher") and rolling.get("maxUnavailable") != 0:
             yield f"{name} is away during an update"
-        if name in ("keyframes", "embedding", "clustering") and rolling.get("maxSurge") != 0:
+        if name in TASK_WORKERS - {"query"} and rolling.get("maxSurge") != 0:
             yield f"{name} takes room for one more during an update"
 
 
@@ -239,7 +242,7 @@ def memory(manifests: Manifests) -> Iterator[str]:
 def threads(manifests: Manifests) -> Iterator[str]:
     """Libraries that compute start as many threads as the container has cores, not as the machine has."""
     for pod in manifests.pods:
-        if pod.kind == "Deployment" and pod.name in ("keyframes", "embedding", "query", "clustering"):
+        if pod.kind == "Deployment" and pod.name in TASK_WORKERS:
             cores = math.ceil(quantity(pod.containers[0]["resources"]["limits"]["cpu"]))
             found = environ_of(manifests, pod, pod.containers[0]).get("OMP_NUM_THREADS")
             if found != str(cores):

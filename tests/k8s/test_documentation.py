@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from shared.catalog import DEFAULT_MODELS
+from shared.pipeline import Queue
 from tests.k8s.policies import SECRET, SECRET_KEYS
 from tests.k8s.rendering import (
     COMPONENTS,
@@ -136,7 +137,7 @@ def test_a_copied_overlay_builds(tmp_path):
     assert render(tmp_path / "k8s/overlays/mine").objects == overlay("gpu").objects
 
 
-@pytest.mark.parametrize("name", ["keyframes", "embedding", "query", "clustering"])
+@pytest.mark.parametrize("name", [queue.value for queue in Queue])
 def test_the_table_of_pods_is_right(name):
     spec = overlay("gpu").one("ScaledObject", name)["spec"]
     least, most, each = re.search(rf"^\| {name} \| (\d+) to (\d+) \| (\d+) ", TEXT, re.MULTILINE).groups()

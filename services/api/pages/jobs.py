@@ -231,8 +231,7 @@ def _given() -> dict[str, Any]:
 
 
 def _has_something_to_retry(job: Job) -> bool:
-    stages = (job.progress.keyframes, job.progress.embedding, job.progress.clustering)
-    return any(stage.failed or stage.cancelled for stage in stages)
+    return any(stage.failed or stage.cancelled for stage in job.progress.values())
 
 
 def _previews(connection: Connection, project_id: str, listed: Sequence[Clustering]) -> dict[str, list[Cluster]]:

@@ -13,7 +13,7 @@ from services.api.cursors import Page, cut
 from services.api.problems import NotFound
 from services.api.progress import Pace, eta_s
 from services.api.schemas import Job, Progress, StageFailure, StageProgress
-from shared.pipeline import Stage
+from shared.pipeline import JOB_STAGES, Stage
 from shared.tasks import JobState, TaskState
 
 #: Reasons that a job shows: further ones help nobody.
@@ -74,17 +74,15 @@ def _with_progress(connection: Connection, rows: Sequence[Any]) -> list[Job]:
     return [_job(row, paces[row.id], progress[row.id], contents.get(row.id), failures[row.id]) for row in rows]
 
 
-def _has_failed_beyond_sources(progress: dict[Stage, StageProgress]) -> bool:
+def _has_failed_beyond_sources(progress: Progress) -> bool:
     return any(stage is not Stage.KEYFRAMES and counts.failed for stage, counts in progress.items())
 
 
-def _job(
-    row: Any, paces: dict[Stage, Pace], progress: dict[Stage, StageProgress], content: Any, failures: list[StageFailure]
-) -> Job:
+def _job(row: Any, paces: dict[Stage, Pace], progress: Progress, content: Any, failures: list[StageFailure]) -> Job:
     frames, key_frames = (content.frames, content.key_frames) if content else (0, 0)
     return Job(
         **row._mapping,
-        progress=Progress(**{stage.value: progress.get(stage, StageProgress()) for stage in Stage}),
+        progress={stage: progress.get(stage, StageProgress()) for stage in JOB_STAGES},
         sources=content.sources if content else 0,
         videos=content.videos if content else 0,
         frames=frames,
@@ -106,9 +104,7 @@ def reduction(frames: int | None, key_frames: int | None) -> float | None:
     return 1 - (key_frames or 0) / frames if frames else None
 
 
-def _stages(
-    connection: Connection, job_ids: Sequence[str]
-) -> tuple[dict[str, dict[Stage, Pace]], dict[str, dict[Stage, StageProgress]]]:
+def _stages(connection: Connection, job_ids: Sequence[str]) -> tuple[dict[str, dict[Stage, Pace]], dict[str, Progress]]:
     """Per job and stage: the pace, and the tasks by state. Of clusterings, those that this round made."""
     rows = connection.execute(
         text(
@@ -129,7 +125,7 @@ def _stages(
         if row.state == TaskState.SUCCEEDED:
             means_s[row.job_id, Stage(row.stage)] = row.mean_s
     paces: dict[str, dict[Stage, Pace]] = defaultdict(dict)
-    progress: dict[str, dict[Stage, StageProgress]] = defaultdict(dict)
+    progress: dict[str, Progress] = defaultdict(dict)
     for (job_id, stage), by_state in counts.items():
         progress[job_id][stage] = StageProgress(**by_state, total=sum(by_state.values()))
         open_and_done = {state: n for state, n in by_state.items() if state not in ("failed", "cancelled")}

@@ -8,9 +8,7 @@ from services.client import Client
 from shared.celery_app import make_celery, send
 from shared.pipeline import Queue
 from tests.faults.installation import Broken, wait_for
-from tests.faults.scene import GOOD, Scene, fault
-
-WORKERS = ("keyframes", "keyframes-2", "embedding", "clustering")
+from tests.faults.scene import GOOD, WORKERS, Scene, fault
 
 
 def _until_claimed(scene: Scene, job_id: str, *, for_s: float) -> float:

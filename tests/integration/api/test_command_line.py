@@ -140,7 +140,7 @@ def test_status_shows_why_embedding_failed_and_that_it_did(answered, reelmap, wo
     workers.extract(job_id)
     workers.fail(job_id, ErrorKind.WEIGHTS_MISSING, "There are no [weights].", queue="embedding")
     result = reelmap("status", job_id)
-    assert "failed: key frames 1/1, embeddings 1/1 (1 failed)" in result.stdout
+    assert "failed: key frames 1/1, embedding 1/1 (1 failed)" in result.stdout
     assert "Failed: embedding with hog_color, 1 task: There are no [weights]." in result.stdout
 
 

@@ -11,14 +11,20 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, Engine, MetaData, Table, create_engine, insert, text
+from sqlalchemy.exc import IntegrityError
 
 from shared import db
+from shared.pipeline import Queue
 from shared.schema import known_revisions
-from shared.tables import DEFAULT_PROJECT_ID, metadata
+from shared.tables import DEFAULT_PROJECT_ID, metadata, tasks
 
 #: `<revision>.sql`: rows as that revision writes them, for tables that it adds and `a_row` cannot fill.
 ROWS = Path(__file__).parent / "revisions"
 REVISIONS = known_revisions()[::-1]  # the oldest first
+
+#: The conditions that rows are held to.
+CHECKS = """SELECT conrelid::regclass::text AS of_table, conname, pg_get_constraintdef(oid) FROM pg_constraint
+    WHERE contype = 'c' AND connamespace = 'public'::regnamespace ORDER BY 1, 2"""
 
 #: A value for a column that must have one, by what its type is called.
 VALUES: dict[str, Any] = {
@@ -41,6 +47,26 @@ def test_migrations_and_tables_agree(database):
     with database.transaction() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, metadata) == []
+
+
+def test_migrations_and_tables_agree_on_what_a_row_may_hold(engine, database):
+    """Which `compare_metadata` does not look at."""
+    with engine.begin() as connection:
+        metadata.create_all(connection)
+        declared = connection.execute(text(CHECKS)).all()
+    with database.transaction() as connection:
+        assert connection.execute(text(CHECKS)).all() == declared
+
+
+def test_open_work_lists_every_queue(rows):
+    assert [row.queue for row in rows.all("SELECT queue FROM open_work ORDER BY queue")] == sorted(Queue)
+
+
+@pytest.mark.parametrize(("queue", "column"), [(queue, column) for queue in Queue for column in queue.subject])
+def test_a_task_must_say_what_it_is_about(database, queue, column):
+    subject = {name: VALUES[type(tasks.c[name].type).__name__.upper()] for name in queue.subject if name != column}
+    with pytest.raises(IntegrityError, match="ck_tasks_subject"), database.transaction() as connection:
+        connection.execute(insert(tasks).values(stage=queue.stage, queue=queue, **subject))
 
 
 def test_migrating_twice_changes_nothing(database_url, rows):

@@ -20,7 +20,7 @@ from services.local.redis import EmbeddedRedis
 from shared.celery_app import make_celery, send
 from shared.liveness import TOUCH_EVERY_S
 from shared.ownership import MARK
-from shared.pipeline import TASK_NAME, Queue
+from shared.pipeline import Queue
 from shared.settings import Settings
 from shared.startup import EXIT_REFUSED
 from shared.worker_health import EXIT_STALLED
@@ -189,7 +189,7 @@ def test_messages_of_other_versions_do_no_harm(start, celery, redis, redis_url, 
     """A newer sender's are dropped with a warning, as if they were lost; fields that we do not know are left alone."""
     [newer, wider] = [f"{n}1111111-1111-1111-1111-111111111111" for n in (1, 2)]
     for body in ({"v": 2, "task": {"id": newer}}, {"v": 1, "task_id": wider, "priority": "high"}, {"v": 1}):
-        celery.send_task(TASK_NAME[QUEUE], kwargs=body, queue=QUEUE.value, retry=False, ignore_result=True)
+        celery.send_task(QUEUE.task_name, kwargs=body, queue=QUEUE.value, retry=False, ignore_result=True)
     started = start(WORKER, redis_url=redis_url, database_url=database_url)
     started.wait_for(lambda: started.said.count("event=unreadable_message") == 2)
     started.wait_for_words(f"event=nothing_to_claim task_ids={wider}")

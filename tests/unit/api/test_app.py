@@ -66,6 +66,7 @@ def own_logging() -> Iterator[None]:
 def test_a_server_that_would_let_strangers_in_does_not_start_and_says_why(tmp_path, monkeypatch, capsys):
     for name, value in settings(tmp_path, access="open", api_host="0.0.0.0").to_environ().items():
         monkeypatch.setenv(name, value)
+    monkeypatch.setattr("sys.argv", ["server"])
     with pytest.raises(SystemExit) as ended:
         server.main()
     assert ended.value.code == EXIT_REFUSED

@@ -7,10 +7,10 @@ import io
 from rich.console import Console
 
 from services.command_line.progress import show_progress
+from shared.pipeline import JOB_STAGES
 
 
 def job(state: str, *counts: tuple[int, int]) -> dict:
-    stages = ("keyframes", "embedding", "clustering")
     return {
         "state": state,
         "progress": {
@@ -22,7 +22,7 @@ def job(state: str, *counts: tuple[int, int]) -> dict:
                 "cancelled": 0,
                 "total": total,
             }
-            for stage, (done, total) in zip(stages, counts, strict=True)
+            for stage, (done, total) in zip(JOB_STAGES, counts, strict=True)
         },
     }
 
@@ -33,8 +33,8 @@ def test_in_a_pipe_there_are_lines_and_no_bars() -> None:
     last = show_progress(versions, Console(file=out, width=200))
     assert last["state"] == "succeeded"
     assert out.getvalue().splitlines() == [
-        "running: key frames 1/4, embeddings 0/0, clusterings 0/0",
-        "succeeded: key frames 4/4, embeddings 4/4, clusterings 1/1",
+        "running: key frames 1/4, embedding 0/0, clustering 0/0",
+        "succeeded: key frames 4/4, embedding 4/4, clustering 1/1",
     ]
 
 
@@ -43,4 +43,4 @@ def test_on_a_terminal_there_is_a_bar_for_each_stage() -> None:
     console = Console(file=out, force_terminal=True, width=120)
     show_progress([job("running", (1, 4), (1, 2), (0, 0)), job("succeeded", (4, 4), (4, 4), (1, 1))], console)
     assert "━" in out.getvalue()
-    assert all(title in out.getvalue() for title in ("Key frames", "Embeddings", "Clusterings", "4/4", "1/1"))
+    assert all(title in out.getvalue() for title in ("Key frames", "Embedding", "Clustering", "4/4", "1/1"))

@@ -30,10 +30,8 @@ def test_the_names_of_a_process_are_seen_in_redis():
 
 def test_a_worker_gives_up_before_celery_kills_it():
     for queue in Queue:
-        assert (
-            hard_limit_s(SETTINGS, queue)
-            == SETTINGS.deadlines_s["embedding" if queue is Queue.QUERY else queue.value] + 60
-        )
+        assert hard_limit_s(SETTINGS, queue) == SETTINGS.deadline_s(queue.stage) + 60
+    assert hard_limit_s(SETTINGS, Queue.QUERY) == SETTINGS.embedding_deadline_s + 60
 
 
 @pytest.mark.parametrize(
