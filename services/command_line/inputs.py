@@ -13,14 +13,8 @@ from rich.progress import DownloadColumn
 
 from services.client import Client
 from services.command_line.output import bars
+from shared.media_types import is_video_name
 
-#: Names by which a file of a folder is taken for a video. A file that is named by itself may be called anything.
-VIDEO_NAME = re.compile(
-    r"""\.( 3gp | 26[45] | asf | avi | divx | dv | f4v | flv | h26[45] | hevc | ivf | m1v | m2ts | m2v | m4v | mjpe?g
-         | mkv | mov | mp4 | mpe | mpe?g | mts | mxf | nut | obu | og[mv] | qt | rm | rmvb | ts | vob | webm | wmv | y4m
-         )\Z""",
-    re.VERBOSE | re.IGNORECASE,
-)
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|upload:")
 _NAMED = 5
 
@@ -46,7 +40,7 @@ def find_inputs(names: Sequence[str]) -> Inputs:
             videos.append(name)
         elif path.is_dir():
             for file in _files_below(path):
-                (videos if VIDEO_NAME.search(file.name) else skipped).append(file)
+                (videos if is_video_name(file.name) else skipped).append(file)
         elif path.is_file():
             videos.append(path)
         else:

@@ -68,6 +68,8 @@ FORMATS = (
     ("ivf", "libvpx", "yuv420p"),
     ("h264", "libx264", "yuv420p"),
     ("mxf", "mpeg2video", "yuv420p"),
+    ("yuv4mpegpipe", "wrapped_avframe", "yuv420p"),
+    ("mjpeg", "mjpeg", "yuvj420p"),
 )
 
 

@@ -8,12 +8,11 @@ already.
 from __future__ import annotations
 
 import hashlib
-import re
 import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Literal
 
 from services.keyframes.fetching.bucket import Buckets, download_object
@@ -23,16 +22,13 @@ from services.keyframes.fetching.sites import SiteVideo, fetch_from_site
 from shared.clean_text import one_clean_line
 from shared.egress.addresses import Reach, checked_addresses
 from shared.errors import ErrorKind, PermanentError
+from shared.media_types import is_video_name
 from shared.urls import BUCKET_SCHEME, DEFAULT_PORTS, SourceUrl, not_opened, parse_source_url
 
 __all__ = ["Buckets", "FetchLimits", "Fetched", "Reach", "fetch"]
 
 _BLOCK_BYTES = 1024 * 1024
 _MAX_TITLE_LENGTH = 200
-# Paths that end so are asked for as files first, which spares most direct links the start of yt-dlp (a second).
-_MEDIA_SUFFIX = re.compile(
-    r"\.(3gp|asf|avi|f4v|flv|gif|m2ts|m4v|mkv|mov|mp4|mpe?g|mts|mxf|og[gv]|ts|vob|webm|wmv)", re.IGNORECASE
-)
 
 
 @dataclass(frozen=True)
@@ -115,7 +111,8 @@ def fetch(
 
 
 def _looks_like_a_file(source: SourceUrl) -> bool:
-    return bool(_MEDIA_SUFFIX.fullmatch(PurePosixPath(source.target.partition("?")[0]).suffix))
+    """Which is asked for as a file first: that spares most direct links the start of yt-dlp (a second)."""
+    return is_video_name(source.target.partition("?")[0])
 
 
 def _from_site_video(video: SiteVideo, check: Callable[[], None]) -> Fetched:

@@ -21,6 +21,7 @@ from av.packet import Packet
 from av.video.frame import PictureType, VideoFrame
 from av.video.stream import VideoStream
 
+from services.keyframes.reading.contents import known_content
 from services.keyframes.reading.limits import DecodeLimits, refuse_if_memory_is_short
 from services.keyframes.reading.opening import choose_stream, open_container, open_file
 from services.keyframes.reading.pictures import Orientation, orientation_of
@@ -124,9 +125,12 @@ class VideoReader:
                 )
             self.facts = _facts(self._container, self._stream, first.picture)
             self._frames = _after(first, frames)
-        except BaseException:
+        except BaseException as error:
             self._container.close()
-            self._file.close()
+            with self._file:
+                # FFmpeg takes some files for sound or for raw video that say of themselves that they are neither.
+                if isinstance(error, PermanentError) and error.kind in (ErrorKind.DAMAGED, ErrorKind.NO_VIDEO_STREAM):
+                    raise known_content(self._file) or error from error
             raise
         return self
 

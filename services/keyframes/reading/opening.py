@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 from pathlib import Path
 from typing import BinaryIO, NoReturn
 
@@ -15,6 +14,7 @@ from av.error import FFmpegError
 from av.stream import Discard, Disposition
 from av.video.stream import VideoStream
 
+from services.keyframes.reading.contents import is_still_picture, why_not_a_video
 from services.keyframes.reading.limits import DecodeLimits, pixel_limit, refuse_if_memory_is_short
 from shared.errors import ErrorKind, PermanentError
 
@@ -22,21 +22,12 @@ from shared.errors import ErrorKind, PermanentError
 # (FFmpeg draws it), playlists and everything else that reads other files.
 CONTAINERS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo,asf,flv,live_flv,kux,ogg,rm,mxf,dv,nut,ivf,obu,av1,"
-    "h261,h263,h264,hevc,m4v,vc1,wtv,mp3,wav,w64,flac,aac,ac3,eac3,amr,aiff,caf,ape,wv"
+    "h261,h263,h264,hevc,m4v,vc1,wtv,mjpeg,mpjpeg,yuv4mpegpipe,mp3,wav,w64,flac,aac,ac3,eac3,amr,aiff,caf,ape,wv"
 )
 
 
 # HEIF and AVIF photographs use the MP4 container; these brands say so. https://mp4ra.org/registered-types/brands
 PICTURE_BRANDS = frozenset({"avif", "heic", "heim", "heis", "heix", "mif1"})
-
-
-# How files begin that would be videos if the rest of them were there.
-CONTAINER_STARTS = {
-    "an MP4": re.compile(rb".{4}(ftyp|moov|mdat|wide)", re.DOTALL),
-    "a Matroska or WebM file": re.compile(rb"\x1a\x45\xdf\xa3"),
-    "an AVI": re.compile(rb"RIFF.{4}AVI ", re.DOTALL),
-    "a Flash video": re.compile(rb"FLV\x01"),
-}
 
 
 def open_file(path: Path) -> BinaryIO:
@@ -85,10 +76,11 @@ def open_container(file: BinaryIO, limits: DecodeLimits) -> InputContainer:
         )
     except FFmpegError as error:
         refuse_if_memory_is_short(limits, error)
-        raise _not_opened(file) from error
-    if container.metadata.get("major_brand", "").strip() in PICTURE_BRANDS:
+        raise why_not_a_video(file) from error
+    is_photograph = container.metadata.get("major_brand", "").strip() in PICTURE_BRANDS
+    if is_photograph or (container.format.name == "mjpeg" and is_still_picture(file)):
         container.close()
-        raise _not_a_video()
+        raise why_not_a_video(file)
     return container
 
 
@@ -98,27 +90,6 @@ def _refuse_other_files(url: str, flags: int, options: dict[str, str]) -> NoRetu
         ErrorKind.NOT_A_VIDEO,
         "The file does not hold its pictures itself but refers to other files, which are never opened. Send the file "
         "that holds them.",
-    )
-
-
-def _not_opened(file: BinaryIO) -> PermanentError:
-    file.seek(0)
-    start = file.read(16)
-    container = next((name for name, pattern in CONTAINER_STARTS.items() if pattern.match(start)), None)
-    if container is None:
-        return _not_a_video()
-    return PermanentError(
-        ErrorKind.DAMAGED,
-        f"The file begins like {container}, but the part that says where its frames are is missing or damaged: most "
-        "likely it was cut off. Send the whole file.",
-    )
-
-
-def _not_a_video() -> PermanentError:
-    return PermanentError(
-        ErrorKind.NOT_A_VIDEO,
-        "The file is not a video that can be read: its content is something else (a web page, a picture, a text, an "
-        "archive), whatever its name says. Check what the address really delivers.",
     )
 
 
