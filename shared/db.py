@@ -90,12 +90,20 @@ class Database:
         with self.engine.begin() as connection:
             yield connection
 
-    def retrying(self, unit: Callable[[Connection], T], *, for_s: float = 60) -> T:
-        """Run `unit` in a transaction of its own; again, with a fresh connection, while the server is away.
+    def retrying(
+        self,
+        unit: Callable[[Connection], T],
+        *,
+        for_s: float = 60,
+        after: Callable[[BaseException], bool] | None = None,
+    ) -> T:
+        """Run `unit` in a transaction of its own; again, with a fresh connection, after errors that pass.
 
-        Units are idempotent by design (natural keys, fenced moves), so running one whose COMMIT was cut off again
-        is safe. Raises the last error when the server stays away for `for_s` seconds.
+        after: which ones (`is_passing` when left out). Workers' units are idempotent by design (natural keys, fenced
+        moves), so running one whose COMMIT was cut off again is safe; for others there is `is_conflict`.
+        Raises the last error when it goes on for `for_s` seconds.
         """
+        passes = after or is_passing
         give_up_at = time.monotonic() + for_s
         wait_s = 0.1
         while True:
@@ -103,9 +111,10 @@ class Database:
                 with self.transaction() as connection:
                     return unit(connection)
             except DBAPIError as error:
-                if not is_passing(error) or time.monotonic() + wait_s > give_up_at:
+                if not passes(error) or time.monotonic() + wait_s > give_up_at:
                     raise
-                logger.warning("the database did not answer, trying again in %.1f s: %s", wait_s, _first_line(error))
+                what = "others were in the way" if is_contended(error) else "the database did not answer"
+                logger.warning("%s, trying again in %.1f s: %s", what, wait_s, _first_line(error))
             time.sleep(wait_s)
             wait_s = min(wait_s * 2, 5)
 
@@ -126,12 +135,28 @@ def _ids_as_text(connection: Any, _: object) -> None:
         psycopg2.extensions.register_type(caster, connection)
 
 
+#: SQLSTATEs with which the server rolls a transaction back because of others: so nothing of it was done.
+_CONFLICTS = {"40P01", "40001"}  # deadlock, serialization failure
+_TOOK_TOO_LONG = {"55P03", "57014"}  # lock timeout, statement timeout
+
+
 def is_passing(error: BaseException) -> bool:
     """Whether the same transaction may go better in a moment: the server is away, or somebody held what it needed."""
-    if not isinstance(error, DBAPIError):
-        return False
-    # Deadlock, serialization failure, lock timeout, statement timeout.
-    return getattr(error.orig, "pgcode", None) in {"40P01", "40001", "55P03", "57014"} or is_unavailable(error)
+    return is_contended(error) or is_unavailable(error)
+
+
+def is_contended(error: BaseException) -> bool:
+    """Whether the transaction was rolled back, by a server that is there, because others were in its way."""
+    return _sqlstate(error) in _CONFLICTS | _TOOK_TOO_LONG
+
+
+def is_conflict(error: BaseException) -> bool:
+    """Whether two transactions could not both go on and this one was rolled back: it can be run again at once."""
+    return _sqlstate(error) in _CONFLICTS
+
+
+def _sqlstate(error: BaseException) -> str | None:
+    return getattr(error.orig, "pgcode", None) if isinstance(error, DBAPIError) else None
 
 
 def is_unavailable(error: BaseException) -> bool:

@@ -187,6 +187,10 @@ def _old_rows(database: Database, kind: str, table: str, goes: str, *, older_tha
             lock = f"SELECT u.id FROM uploads u WHERE u.{goes} ORDER BY u.id FOR UPDATE SKIP LOCKED"
             values["ids"] = list(connection.execute(text(lock), values).scalars())
             goes += " AND u.id = ANY(CAST(:ids AS uuid[]))"
+        elif delete and table == "queries":
+            # Their tasks go with them, and tasks come first in the order of locks.
+            lock = f"SELECT t.id FROM tasks t JOIN queries u ON u.id = t.query_id WHERE u.{goes} ORDER BY t.id"
+            connection.execute(text(f"{lock} FOR UPDATE OF t"), values)
         if delete:
             found = f"DELETE FROM {table} u WHERE u.{goes} RETURNING u.created_at"
         count, oldest_at = connection.execute(

@@ -4,8 +4,16 @@ Each change is one UPDATE that names the states it may start from and, where a w
 worker holds. Zero rows mean that somebody else got there first. The attempt is the fence: a worker that lost its lease
 changes nothing. Times are the database's, so that no worker's clock matters.
 
-Every function takes a connection inside a transaction and leaves the commit to its caller. Locks are taken in one
-order: tasks, then results, then the job's row last.
+Every function takes a connection inside a transaction and leaves the commit to its caller.
+
+Locks are taken in one order, so that nobody waits in a circle:
+
+1. The jobs themselves, by an advisory lock: together with others by whoever changes single tasks (`share_jobs`), alone
+   by whoever changes a whole job (`lock_whole_job`: cancel, retry, delete, more sources, more models).
+2. Tasks by their ids, then results: videos by their ids, then uploads. A row that refers to a video holds it too.
+3. The rows of jobs by their ids (`lock_job`), last, because all tasks of a job that end meet there.
+
+The dispatcher stamps tasks without any of it: it skips what somebody holds, and holds nothing while it waits.
 """
 
 from __future__ import annotations
@@ -73,6 +81,10 @@ NO_ID = "00000000-0000-0000-0000-000000000000"
 #: Tasks that are not final, in the words of the partial index on them.
 _OPEN = "t.state IN ('queued', 'running')"
 
+#: The number of the lock that stands for a job as a whole, and to share it now or to leave the task alone.
+_NUMBER_OF_JOB = "hashtextextended('job ' || t.job_id, 0)"
+_SHARED_AT_ONCE = f"pg_try_advisory_xact_lock_shared({_NUMBER_OF_JOB})"
+
 #: Jobs' own work; clusterings that a person asked for never change the job's state.
 _OF_THE_JOB = "NOT EXISTS (SELECT FROM clusterings c WHERE c.id = t.clustering_id AND c.asked)"
 
@@ -128,6 +140,7 @@ def add_embedding_tasks(connection: Connection, job_id: str, video_ids: Collecti
 
     The caller holds the job's row (`lock_job`), so that models added at the same time are not missed. Tasks that are
     there are looked for, not run into: the worker that is ending one would be waited for while it waits for the job.
+    By the videos' ids, because each row holds its video against a deletion of another job, which takes them so.
     """
     return _added(
         connection,
@@ -144,6 +157,7 @@ def add_embedding_tasks(connection: Connection, job_id: str, video_ids: Collecti
           AND NOT EXISTS (
             SELECT FROM tasks t WHERE t.queue = 'embedding' AND t.job_id = s.job_id AND t.video_id = s.video_id
             AND t.model = m.name AND t.chunk = k.position / {CHUNK_SIZE})
+        ORDER BY s.video_id, m.name, k.position / {CHUNK_SIZE}
         ON CONFLICT DO NOTHING""",
         *(() if video_ids is None else ("videos",)),
         job=job_id,
@@ -197,18 +211,26 @@ def notify_due(connection: Connection) -> None:
 
 def claim(connection: Connection, task_ids: Collection[str], *, owner: str, lease_s: float) -> list[Claim]:
     """Take those of the tasks that are queued and due: counts the attempt, sets the lease."""
+    ids = list(task_ids) or [NO_ID]
+    share_jobs(
+        connection, connection.execute(_sql("SELECT job_id FROM tasks WHERE id IN :ids", "ids"), {"ids": ids}).scalars()
+    )
     claims = _claims(
         connection.execute(
             _sql(
                 f"""
+                WITH due AS (
+                    SELECT id FROM tasks WHERE id IN :ids AND state = 'queued' AND run_at <= now()
+                    ORDER BY id FOR UPDATE
+                )
                 UPDATE tasks t
                 SET state = 'running', attempt = attempt + 1, owner = :owner, claimed_at = now(),
                     lease_until = now() + make_interval(secs => :lease_s), error_kind = NULL, error = NULL
-                WHERE t.id IN :ids AND t.state = 'queued' AND t.run_at <= now()
+                FROM due WHERE t.id = due.id
                 RETURNING {_CLAIMED_COLUMNS}""",
                 "ids",
             ),
-            {"ids": list(task_ids) or [NO_ID], "owner": owner, "lease_s": lease_s},
+            {"ids": ids, "owner": owner, "lease_s": lease_s},
         )
     )
     _start_jobs(connection, claims)
@@ -227,10 +249,16 @@ def claim_more(connection: Connection, like: Claim, *, key_frames: int, owner: s
         connection.execute(
             text(
                 f"""
-                WITH due AS (
-                    SELECT t.id, t.run_at FROM tasks t
+                WITH next AS MATERIALIZED (
+                    SELECT t.id, t.job_id FROM tasks t
                     WHERE t.queue = :queue AND t.model = :model AND t.state = 'queued' AND t.run_at <= now()
-                    ORDER BY t.run_at, t.id LIMIT 64 FOR UPDATE SKIP LOCKED
+                    ORDER BY t.run_at, t.id LIMIT 64
+                ), free AS MATERIALIZED (
+                    SELECT t.id FROM next t WHERE t.job_id IS NULL OR {_SHARED_AT_ONCE}
+                ), due AS (
+                    SELECT t.id, t.run_at FROM tasks t
+                    WHERE t.id IN (SELECT id FROM free) AND t.state = 'queued' AND t.run_at <= now()
+                    FOR UPDATE SKIP LOCKED
                 ), sized AS (
                     SELECT due.id, due.run_at, CASE WHEN t.query_id IS NOT NULL THEN 1 ELSE (
                         SELECT least({CHUNK_SIZE}, max(x.key_frame_count) - t.chunk * {CHUNK_SIZE})
@@ -264,9 +292,10 @@ def _start_jobs(connection: Connection, claims: Sequence[Claim]) -> None:
 
 def renew(connection: Connection, claims: Sequence[Claim], *, lease_s: float) -> set[str]:
     """Prolong the leases. Returns the ids of the tasks that are still ours."""
+    share_jobs(connection, (claim.job_id for claim in claims))
     return {
         row.id
-        for claim in claims
+        for claim in sorted(claims, key=lambda claim: claim.task_id)
         for row in connection.execute(
             text(
                 """UPDATE tasks SET lease_until = now() + make_interval(secs => :lease_s)
@@ -279,6 +308,7 @@ def renew(connection: Connection, claims: Sequence[Claim], *, lease_s: float) ->
 
 def _leave_running(connection: Connection, claim: Claim, assignments: str, **values: Any) -> bool:
     """The fenced move out of `running`. False: the attempt is no longer ours, nothing was changed."""
+    share_jobs(connection, [claim.job_id])
     moved = connection.execute(
         text(
             f"""UPDATE tasks SET {assignments}, lease_until = NULL, owner = NULL
@@ -343,21 +373,9 @@ def hand_back(connection: Connection, claim: Claim) -> bool:
 
 
 def cancel_job(connection: Connection, job_id: str) -> bool:
-    """Every open task of the job → cancelled, and the job with them. False: the job was already final."""
-    _cancel_open_tasks(connection, job_id)
-    moved = connection.execute(
-        text(
-            """UPDATE jobs SET state = 'cancelled', finished_at = now()
-            WHERE id = :job AND state IN ('queued', 'running')"""
-        ),
-        {"job": job_id},
-    ).rowcount
-    # Once more under the job's lock: a task that ended meanwhile may have added tasks that the first look missed.
-    _cancel_open_tasks(connection, job_id)
-    return bool(moved)
-
-
-def _cancel_open_tasks(connection: Connection, job_id: str) -> None:
+    """Every open task of the job → cancelled, and the job with them. False: the job was final already, or is gone."""
+    if lock_whole_job(connection, job_id) is None:
+        return False
     connection.execute(
         text(
             """UPDATE tasks SET state = 'cancelled', finished_at = now(), lease_until = NULL, owner = NULL
@@ -365,6 +383,14 @@ def _cancel_open_tasks(connection: Connection, job_id: str) -> None:
         ),
         {"job": job_id},
     )
+    moved = connection.execute(
+        text(
+            """UPDATE jobs SET state = 'cancelled', finished_at = now()
+            WHERE id = :job AND state IN ('queued', 'running')"""
+        ),
+        {"job": job_id},
+    ).rowcount
+    return bool(moved)
 
 
 def retry_job(connection: Connection, job_id: str) -> int:
@@ -373,6 +399,7 @@ def retry_job(connection: Connection, job_id: str) -> int:
     Clusterings are not among them: the new round makes those that it lacks. A job whose only trouble was a clustering
     gets a new round too; then 0 tasks are requeued and `advance` runs that clustering again.
     """
+    lock_whole_job(connection, job_id)
     requeued = connection.execute(
         text(
             f"""
@@ -386,6 +413,35 @@ def retry_job(connection: Connection, job_id: str) -> int:
         notify_due(connection)
     next_round(connection, job_id)
     return requeued
+
+
+def share_jobs(connection: Connection, job_ids: Iterable[str | None]) -> None:
+    """Until the end of the transaction nobody changes one of these jobs as a whole. Before any of their rows is held.
+
+    Waits for whoever does so now. None stands for a task of no job.
+    """
+    if ids := sorted({job_id for job_id in job_ids if job_id}):
+        connection.execute(
+            # By the locks' numbers: two jobs may have the same one.
+            text(
+                f"""SELECT pg_advisory_xact_lock_shared(number) FROM (
+                    SELECT DISTINCT {_NUMBER_OF_JOB} AS number FROM unnest(CAST(:ids AS uuid[])) AS t (job_id)
+                    ORDER BY number) AS jobs"""
+            ),
+            {"ids": ids},
+        )
+
+
+def lock_whole_job(connection: Connection, job_id: str) -> JobState | None:
+    """Have the job with all its tasks to ourselves until the end of the transaction. None: there is no such job.
+
+    Waits for whoever ends one of its tasks now; who wants to take or end one later waits for us.
+    """
+    connection.execute(
+        text(f"SELECT pg_advisory_xact_lock({_NUMBER_OF_JOB}) FROM (SELECT CAST(:job AS uuid) AS job_id) AS t"),
+        {"job": job_id},
+    )
+    return lock_job(connection, job_id)
 
 
 def lock_job(connection: Connection, job_id: str) -> JobState | None:
@@ -550,10 +606,11 @@ def take_back_expired(connection: Connection, *, limit: int = 100) -> list[tuple
     """Tasks whose lease ran out → queued, or failed once the attempts are used up. Returns (task id, new state)."""
     rows = connection.execute(
         text(
-            """
+            f"""
             WITH expired AS (
-                SELECT id FROM tasks WHERE state = 'running' AND lease_until < now()
-                ORDER BY lease_until LIMIT :limit FOR UPDATE SKIP LOCKED
+                SELECT t.id FROM tasks t WHERE t.state = 'running' AND t.lease_until < now()
+                  AND (t.job_id IS NULL OR {_SHARED_AT_ONCE})
+                ORDER BY t.lease_until LIMIT :limit FOR UPDATE SKIP LOCKED
             )
             UPDATE tasks t
             SET state = CASE WHEN attempt >= attempts_allowed THEN 'failed' ELSE 'queued' END,
@@ -668,10 +725,12 @@ def forget_overtaken(connection: Connection, queue: Queue, *, after_s: float) ->
     return connection.execute(
         text(
             """
-            UPDATE tasks SET sent_at = NULL
-            WHERE queue = :queue AND state = 'queued' AND sent_at IS NOT NULL
-              AND sent_at < (SELECT max(sent_at) FROM tasks WHERE queue = :queue AND claimed_at >= sent_at)
-                            - make_interval(secs => :after_s)"""
+            UPDATE tasks SET sent_at = NULL WHERE id IN (
+                SELECT id FROM tasks
+                WHERE queue = :queue AND state = 'queued' AND sent_at IS NOT NULL
+                  AND sent_at < (SELECT max(sent_at) FROM tasks WHERE queue = :queue AND claimed_at >= sent_at)
+                                - make_interval(secs => :after_s)
+                FOR UPDATE SKIP LOCKED)"""
         ),
         {"queue": queue, "after_s": after_s},
     ).rowcount
@@ -682,8 +741,10 @@ def forget_sent(connection: Connection, queue: Queue, *, older_than_s: float = 0
     return connection.execute(
         text(
             """
-            UPDATE tasks SET sent_at = NULL WHERE queue = :queue AND state = 'queued'
-            AND sent_at <= now() - make_interval(secs => :older_than_s)"""
+            UPDATE tasks SET sent_at = NULL WHERE id IN (
+                SELECT id FROM tasks WHERE queue = :queue AND state = 'queued'
+                AND sent_at <= now() - make_interval(secs => :older_than_s)
+                FOR UPDATE SKIP LOCKED)"""
         ),
         {"queue": queue, "older_than_s": older_than_s},
     ).rowcount

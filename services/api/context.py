@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 from flask import Flask, current_app, g
 from sqlalchemy import Connection
@@ -12,12 +13,17 @@ from sqlalchemy import Connection
 from services.api.key_checks import KeyChecks
 from services.api.rates import Rates
 from shared.blobs import BlobStore
-from shared.db import Database
+from shared.db import Database, is_conflict
 from shared.roles import Role
 from shared.settings import Settings
 from shared.tables import DEFAULT_PROJECT_ID
 
+T = TypeVar("T")
+
 _EXTENSION = "reelmap"
+
+#: How long a write that others were in the way of is tried again.
+CONFLICTS_FOR_S = 10
 
 
 @dataclass(frozen=True)
@@ -61,6 +67,15 @@ def transaction() -> Iterator[Connection]:
     """One transaction of this request."""
     with service().database.transaction() as connection:
         yield connection
+
+
+def write(unit: Callable[[Connection], T]) -> T:
+    """Do `unit` in one transaction of this request; again where it was rolled back because others were in its way.
+
+    For what changes several rows that others change too. A connection that broke is not tried again: perhaps it was
+    done then, and only the person who asked can tell whether twice is too much.
+    """
+    return service().database.retrying(unit, for_s=CONFLICTS_FOR_S, after=is_conflict)
 
 
 def caller() -> Caller:

@@ -16,7 +16,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException, UnsupportedMediaType
 from werkzeug.routing import RequestRedirect
 
-from shared.db import is_passing
+from shared.db import is_contended, is_passing
 from shared.errors import TransientError
 
 logger = logging.getLogger(__name__)
@@ -260,7 +260,15 @@ def _from_http(error: HTTPException) -> Response | HTTPException:
 def _from_database(error: DBAPIError | PoolTimeout) -> Response:
     if not (isinstance(error, PoolTimeout) or is_passing(error)):
         raise error
-    logger.warning("the database did not answer: %s", str(error).splitlines()[0], extra={"request_id": request_id()})
+    first_line, fields = str(error).splitlines()[0], {"request_id": request_id()}
+    if is_contended(error):
+        logger.warning("others were in the way for too long: %s", first_line, extra=fields)
+        return problem(
+            503,
+            "This took too long, because others change the same right now or the database is busy. Nothing was done. "
+            "Try again in a few seconds.",
+        )
+    logger.warning("the database did not answer: %s", first_line, extra=fields)
     return problem(503, f"The database does not answer right now. {_what_to_do_again()}")
 
 

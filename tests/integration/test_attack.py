@@ -197,6 +197,7 @@ def test_nothing_is_stuck_doubled_or_lost_when_all_act_at_once(rows, attack):
         thread.join()
     sys.stdout.write(f"ATTACK_SEED={SEED}, acts: {dict(attack.acts)}, passing errors: {dict(attack.passing)}\n")
     assert not attack.broken, attack.broken
+    assert "40P01" not in attack.passing, "somebody waited in a circle"
 
     # In the middle of it: a job with nothing open is final, and a final job has nothing of its own open.
     assert stuck_jobs(rows) == []

@@ -18,8 +18,9 @@ def ask_for(connection: Connection, project_id: str, job_id: str, request: Clust
     Raises `NotFound`, or `Invalid` naming the field.
     """
     settings = catalog_checks.clustering_settings(request.model_dump(exclude={"model"}))
+    tasks.share_jobs(connection, [job_id])
     job = connection.execute(
-        text("SELECT round, models FROM jobs WHERE id = :job AND project_id = :project FOR KEY SHARE"),
+        text("SELECT round, models FROM jobs WHERE id = :job AND project_id = :project"),
         {"job": job_id, "project": project_id},
     ).one_or_none()
     if job is None:

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection, text
 
-from services.api.queries.jobs import require_job
+from services.api.queries.jobs import job_not_found, require_job
 from shared import tasks
 from shared.blobs import BlobStore
-from shared.db import Database
+from shared.db import Database, is_conflict
 from shared.errors import TransientError
 
 logger = logging.getLogger(__name__)
@@ -24,10 +24,13 @@ def delete_job(database: Database, blobs: BlobStore, project_id: str, job_id: st
 
     Blobs go after the commit, as well as that goes: what stays behind is an orphan, and orphans are collected.
     """
-    with database.transaction() as connection:
+
+    def delete(connection: Connection) -> list[str]:
         require_job(connection, project_id, job_id)
         connection.execute(text(f"SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT_S}s'"))
-        names = _delete_rows(connection, job_id)
+        return _delete_rows(connection, job_id)
+
+    names = database.retrying(delete, after=is_conflict)
     try:
         blobs.delete(names)
     except TransientError as error:
@@ -37,8 +40,8 @@ def delete_job(database: Database, blobs: BlobStore, project_id: str, job_id: st
 def _delete_rows(connection: Connection, job_id: str) -> list[str]:
     """Returns the names of the blobs that no row names any more."""
     # Waits for workers that are saving, and fences those that would save later; the job's row is ours from here on.
-    tasks.cancel_job(connection, job_id)
-    tasks.lock_job(connection, job_id)
+    if tasks.lock_whole_job(connection, job_id) is None:
+        raise job_not_found(job_id)
     video_ids, extraction_ids, upload_ids = _used(connection, job_id)
     # A worker that saves the same video for another job holds its row or waits for ours; afterwards it finds the
     # video gone and cuts it up again, or we find its source and leave the video.

@@ -92,7 +92,7 @@ def add_models(connection: Connection, project_id: str, settings: Settings, job_
 
 def _lock_to_grow(connection: Connection, project_id: str, job_id: str) -> None:
     require_job(connection, project_id, job_id)
-    state = tasks.lock_job(connection, job_id)
+    state = tasks.lock_whole_job(connection, job_id)
     if state is None:
         raise job_not_found(job_id)
     if state is JobState.CANCELLED:
@@ -108,6 +108,8 @@ def cancel_job(connection: Connection, project_id: str, job_id: str) -> None:
 def retry_job(connection: Connection, project_id: str, job_id: str) -> None:
     """Try again what failed or was cancelled. Raises `NotFound`, or `Conflict` when there is nothing of the kind."""
     require_job(connection, project_id, job_id)
+    if tasks.lock_whole_job(connection, job_id) is None:
+        raise job_not_found(job_id)
     to_do = connection.execute(
         text(
             """

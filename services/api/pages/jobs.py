@@ -13,7 +13,7 @@ from services.api import paths
 from services.api.commands import clusterings as clustering_commands
 from services.api.commands import deletion
 from services.api.commands import jobs as commands
-from services.api.context import current_project_id, service, transaction
+from services.api.context import current_project_id, service, transaction, write
 from services.api.pages import forms
 from services.api.problems import NotFound, Refusal, parse
 from services.api.queries import clusterings, clusters, jobs, sources
@@ -176,8 +176,7 @@ def _do(job_id: str, act: Callable[[Connection], str | None], *, form: str = "",
     act: returns where to go on, None for the job's page. urls: what the fields `videos.<i>` of a refusal are.
     """
     try:
-        with transaction() as connection:
-            target = act(connection)
+        target = write(act)
     except NotFound:
         raise
     except Refusal as refusal:

@@ -98,7 +98,34 @@ def test_a_row_that_is_held_too_long_is_a_busy_database_and_no_defect(client, su
         with database.engine.connect() as other:
             other.execute(text("SET lock_timeout = '50ms'"))
             other.commit()
-        assert is_problem(client.post(f"/api/v1/jobs/{job_id}/models", json={"models": ["tiny"]}), 503)
+        answer = client.post(f"/api/v1/jobs/{job_id}/models", json={"models": ["tiny"]})
+    assert is_problem(answer, 503)
+    assert "others change the same right now" in answer.json["detail"]
+    assert "Nothing was done" in answer.json["detail"]
+    assert answer.headers["Retry-After"] == "5"
+
+
+@pytest.mark.parametrize("code", ["40P01", "40001"])
+def test_what_the_database_rolled_back_because_of_others_is_done_again(client, submit, database, code):
+    job_id = submit(1)["id"]
+    with database.transaction() as connection:
+        # A sequence goes on also where a transaction is rolled back.
+        connection.execute(
+            text(
+                f"""
+                CREATE SEQUENCE tries;
+                CREATE FUNCTION once() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+                IF nextval('tries') = 1 THEN RAISE EXCEPTION USING ERRCODE = '{code}'; END IF; RETURN NULL; END $$;
+                CREATE TRIGGER once AFTER UPDATE OR DELETE ON jobs FOR EACH STATEMENT EXECUTE FUNCTION once()"""
+            )
+        )
+    assert client.post(f"/api/v1/jobs/{job_id}/cancel").status_code == 202
+    with database.transaction() as connection:
+        connection.execute(text("ALTER SEQUENCE tries RESTART"))
+    assert client.post(f"/jobs/{job_id}/retry").status_code == 303
+    with database.transaction() as connection:
+        connection.execute(text("ALTER SEQUENCE tries RESTART"))
+    assert client.delete(f"/api/v1/jobs/{job_id}").status_code == 204
 
 
 def test_a_change_whose_confirmation_was_lost_is_not_said_to_be_undone_and_is_done_once(client, database):

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
 
-from shared.db import Database, is_passing, is_unavailable, login_refusal
+from shared.db import Database, is_conflict, is_contended, is_passing, is_unavailable, login_refusal
 
 
 def test_the_driver_is_psycopg2(database):
@@ -70,21 +70,45 @@ def test_patience_ends(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("code", "unavailable", "passing"),
+    ("code", "is_"),
     [
-        ("53100", True, True),  # its disk is full
-        ("53300", True, True),  # too many connections
-        ("57P01", True, True),  # it is being shut down
-        ("40P01", False, True),  # a deadlock
-        ("57014", False, True),  # a statement that took too long
-        ("23505", False, False),  # a unique constraint
-        ("42601", False, False),  # no SQL
+        ("53100", {is_unavailable, is_passing}),  # its disk is full
+        ("53300", {is_unavailable, is_passing}),  # too many connections
+        ("57P01", {is_unavailable, is_passing}),  # it is being shut down
+        ("40P01", {is_conflict, is_contended, is_passing}),  # a deadlock
+        ("40001", {is_conflict, is_contended, is_passing}),  # two transactions that cannot both be true
+        ("55P03", {is_contended, is_passing}),  # a lock that took too long
+        ("57014", {is_contended, is_passing}),  # a statement that took too long
+        ("23505", set()),  # a unique constraint
+        ("42601", set()),  # no SQL
     ],
 )
-def test_what_may_go_better_later(rows, code, unavailable, passing):
+def test_what_may_go_better_later(rows, code, is_):
     with pytest.raises(DBAPIError) as caught:
         rows.do(f"DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = '{code}'; END $$")
-    assert (is_unavailable(caught.value), is_passing(caught.value)) == (unavailable, passing)
+    kinds = (is_unavailable, is_contended, is_conflict, is_passing)
+    assert {kind for kind in kinds if kind(caught.value)} == is_
+
+
+def test_what_only_others_prevented_is_done_again_and_nothing_else_is(rows, database):
+    """As the API asks for it: a connection that broke may have broken after the commit."""
+    tries = []
+
+    def failing_with(code):
+        def unit(connection):
+            tries.append(code)
+            if len(tries) == 1:
+                connection.execute(text(f"DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = '{code}'; END $$"))
+            return "done"
+
+        return unit
+
+    assert database.retrying(failing_with("40P01"), after=is_conflict) == "done"
+    assert tries == ["40P01"] * 2
+    tries.clear()
+    with pytest.raises(DBAPIError):
+        database.retrying(failing_with("57P01"), after=is_conflict)
+    assert tries == ["57P01"]
 
 
 @pytest.mark.parametrize(
