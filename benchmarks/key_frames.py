@@ -1,6 +1,7 @@
 """Measures how well a strategy's key frames and shots fit clips whose shots are known, beside uniform sampling.
 
-    python -m benchmarks.key_frames --data DIR [--variants] [--clips NAME...] [--strategy shots]
+    python -m benchmarks.key_frames --data DIR [--variants] [--rates HZ...] [--clips NAME...]
+        [--strategy shots]
 
 DIR holds `videos/` with `ground_truth.json`: for each annotated clip its stable segments [first, last] in frames from
 0. Clips without an entry there are traps: a cut found in them is listed, and most are false.
@@ -15,8 +16,9 @@ import multiprocessing
 import os
 import tempfile
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,7 @@ import cv2
 
 from benchmarks.synthetic_variants import VARIANTS, Variant, make_variant
 from services.keyframes.extraction import load_strategy, make_parameters
-from services.keyframes.reading.frames import VideoReader
+from services.keyframes.reading.frames import Frame, VideoReader
 
 # A boundary may lie so many frames beside the true one, or beside the true transition.
 TOLERANCE_FRAMES = 2
@@ -36,9 +38,13 @@ Segment = tuple[int, int]
 
 @dataclass(frozen=True)
 class Result:
-    """What a strategy found in one file. boundaries: start frames of the shots but the first."""
+    """What a strategy found in one file.
 
-    frames: int
+    read: the file's index of each frame that the strategy saw. boundaries: start frames of the shots but the first, as
+    it counted them, like key_frames.
+    """
+
+    read: tuple[int, ...]
     duration_s: float
     boundaries: tuple[int, ...]
     key_frames: tuple[int, ...]
@@ -87,22 +93,23 @@ class Score:
 
 @dataclass(frozen=True)
 class Job:
-    """One file to measure. variant: None for the clip as it is."""
+    """One file to measure. variant: None for the clip as it is. rate_hz: None for all of its frames."""
 
     name: str
     path: Path
     truth: tuple[Segment, ...]
     tier: str
     variant: Variant | None = None
+    rate_hz: float | None = None
 
 
-def score(result: Result, truth: Sequence[Segment]) -> Score:
+def score(result: Result, truth: Sequence[Segment], tolerance_frames: int = TOLERANCE_FRAMES) -> Score:
     """Match each transition with at most one boundary, the nearest, and each segment with the key frames inside it."""
     transitions = [(end + 1, start - 1) for (_, end), (start, _) in itertools.pairwise(truth)]
     free = set(result.boundaries)
     found = {True: 0, False: 0}
     for first, last in transitions:
-        near = [one for one in free if first - TOLERANCE_FRAMES <= one <= max(first, last) + TOLERANCE_FRAMES]
+        near = [one for one in free if first - tolerance_frames <= one <= max(first, last) + tolerance_frames]
         if near:
             free.remove(min(near, key=lambda one: abs(one - (first + last + 1) / 2)))
             found[first > last] += 1
@@ -111,7 +118,7 @@ def score(result: Result, truth: Sequence[Segment]) -> Score:
         segments=len(truth),
         covered=sum(any(first <= one <= last for one in result.key_frames) for first, last in truth),
         key_frames=len(result.key_frames),
-        frames=result.frames,
+        frames=len(result.read),
         hard=hard,
         hard_found=found[True],
         gradual=len(transitions) - hard,
@@ -120,14 +127,32 @@ def score(result: Result, truth: Sequence[Segment]) -> Score:
     )
 
 
-def run(path: Path, strategy: str, parameters: dict[str, Any], with_decode_time: bool = False) -> Result:
-    """Run a strategy on a file, without writing pictures."""
+def thinned(frames: Iterator[Frame], rate_hz: float, kept: list[int]) -> Iterator[Frame]:
+    """Yield the frames that a recorder with this rate would have stored; note their indices in `kept`."""
+    due_s = 0.0
+    for frame in frames:
+        if frame.time_s >= due_s - 1e-6:
+            yield replace(frame, index=len(kept))
+            kept.append(frame.index)
+            due_s += 1 / rate_hz
+
+
+def run(
+    path: Path,
+    strategy: str,
+    parameters: dict[str, Any],
+    with_decode_time: bool = False,
+    rate_hz: float | None = None,
+) -> Result:
+    """Run a strategy on a file, without writing pictures; with a rate, on so many frames a second of it."""
     module = load_strategy(strategy)
     chosen = make_parameters(module, parameters)
     start_s = time.process_time()
     key_frames = []
+    kept: list[int] = []
     with VideoReader(path) as reader:
-        selection = module.select(iter(reader), chosen)
+        frames = iter(reader) if rate_hz is None else thinned(iter(reader), rate_hz, kept)
+        selection = module.select(frames, chosen)
         while True:
             try:
                 key_frames.append(next(selection).frame.index)
@@ -137,7 +162,8 @@ def run(path: Path, strategy: str, parameters: dict[str, Any], with_decode_time:
     cpu_s = time.process_time() - start_s
     decode_cpu_s = _decode_cpu_s(path) if with_decode_time else 0.0
     boundaries = tuple(shot.start_frame for shot in outline.shots[1:])
-    return Result(reader.frames_read, reader.end_s, boundaries, tuple(sorted(key_frames)), cpu_s, decode_cpu_s)
+    read = tuple(kept) if rate_hz is not None else tuple(range(reader.frames_read))
+    return Result(read, reader.end_s, boundaries, tuple(sorted(key_frames)), cpu_s, decode_cpu_s)
 
 
 def _decode_cpu_s(path: Path) -> float:
@@ -152,7 +178,7 @@ def _measure(work: tuple[Job, str, dict[str, Any], bool]) -> tuple[Job, Result]:
     cv2.setNumThreads(1)
     job, strategy, parameters, with_decode_time = work
     if job.variant is None:
-        return job, run(job.path, strategy, parameters, with_decode_time)
+        return job, run(job.path, strategy, parameters, with_decode_time, job.rate_hz)
     with tempfile.TemporaryDirectory() as folder:
         path = make_variant(job.path, job.variant, Path(folder))
         return job, run(path, strategy, parameters)
@@ -180,6 +206,12 @@ def table(rows: Iterable[tuple[str, Score]]) -> str:
             f" {one.reduction:9.4f} {one.ceiling:7.4f}"
         )
     return "\n".join(lines)
+
+
+def truth_in(read: Sequence[int], truth: Sequence[Segment]) -> list[Segment]:
+    """Return the segments of which a frame was read, in places of what was read."""
+    spans = [(bisect_left(read, first), bisect_right(read, last) - 1) for first, last in truth]
+    return [(first, last) for first, last in spans if first <= last]
 
 
 def total(scores: Iterable[Score]) -> Score:
@@ -214,6 +246,7 @@ def main() -> None:
     parser.add_argument("--parameters", type=json.loads, default={}, help="JSON object")
     parser.add_argument("--clips", nargs="*", help="only these annotated clips")
     parser.add_argument("--variants", nargs="*", choices=sorted(VARIANTS), help="these synthetic variants; none: all")
+    parser.add_argument("--rates", nargs="*", type=float, help="as recorded with so many frames a second")
     parser.add_argument("--cost", action="store_true", help="also the ratio to pure decoding")
     arguments = parser.parse_args()
     if arguments.data is None:
@@ -227,6 +260,9 @@ def main() -> None:
     ]
     if arguments.variants is not None:
         _print_variants(annotated, arguments)
+        return
+    if arguments.rates is not None:
+        _print_rates(annotated, arguments)
         return
     measured = measure(annotated, arguments.strategy, arguments.parameters, arguments.cost)
     print_annotated(measured)
@@ -242,6 +278,17 @@ def main() -> None:
         print_traps(
             measure([Job(path.name, path, (), "") for path in others], arguments.strategy, arguments.parameters)
         )
+
+
+def _print_rates(annotated: Sequence[Job], arguments: argparse.Namespace) -> None:
+    """Only segments of which a frame is left count, and a boundary must be exact."""
+    rows = []
+    for rate_hz in arguments.rates:
+        jobs = [replace(job, rate_hz=rate_hz) for job in annotated]
+        measured = measure(jobs, arguments.strategy, arguments.parameters)
+        scores = [score(result, truth_in(result.read, job.truth), 0) for job, result in measured]
+        rows.append((f"{rate_hz:g} frames a second", total(scores)))
+    print(table(rows))
 
 
 def _print_variants(annotated: Sequence[Job], arguments: argparse.Namespace) -> None:

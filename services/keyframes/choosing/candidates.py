@@ -19,11 +19,15 @@ SHARPNESS_WIDTH_PX = 320
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A frame that may become a key frame. unrest: how much it differs from its neighbours, per level of contrast."""
+    """A frame that may become a key frame.
+
+    motion: how much it differs from its neighbours, per level of contrast. stays_s: how long it is shown.
+    """
 
     frame: Frame
     signature: Signature
-    unrest: float
+    motion: float
+    stays_s: float
 
     @property
     def is_usable(self) -> bool:
@@ -40,33 +44,37 @@ class CandidateSampler:
         self._best: Candidate | None = None
         self._ends_s = 0.0
 
-    def feed(self, frame: Frame, signature: Signature) -> Candidate | None:
-        """Take in a frame; return a candidate when one has become certain."""
+    def feed(self, frame: Frame, signature: Signature) -> list[Candidate]:
+        """Take in a frame; return the candidates that have become certain."""
         step = difference(self._signature, signature) if self._signature else 0.0
-        done = self._consider(step)
+        certain = self._consider(step, frame.time_s)
         if self._signature and step > max(ABRUPT_LEVELS, ABRUPT_SHARE * self._signature.contrast):
-            done, self._best = self._best, None
+            certain += self._take_best()
         self._frame, self._signature, self._step = frame, signature, step
-        return done
+        return certain
 
-    def finish(self) -> Candidate | None:
-        """Return the last candidate; None if the frame before it was the last."""
-        self._consider(0.0)
-        return self._best
+    def finish(self) -> list[Candidate]:
+        """Return the last candidates."""
+        certain = self._consider(0.0, self._frame.end_s) if self._frame else []
+        return certain + self._take_best()
 
-    def _consider(self, next_step: float) -> Candidate | None:
+    def _consider(self, next_step: float, next_s: float) -> list[Candidate]:
+        """Compare the frame before with the best of its time, now that it is known how the next one differs."""
         frame, signature = self._frame, self._signature
         if frame is None or signature is None:
-            return None
-        done = None
-        if self._best and frame.time_s >= self._ends_s:
-            done, self._best = self._best, None
-        candidate = Candidate(frame, signature, (max(self._step, next_step) + 1.0) / (signature.contrast + 1.0))
+            return []
+        certain = self._take_best() if frame.time_s >= self._ends_s else []
+        motion = (max(self._step, next_step) + 1.0) / (signature.contrast + 1.0)
+        candidate = Candidate(frame, signature, motion, next_s - frame.time_s)
         if self._best is None:
             self._best, self._ends_s = candidate, frame.time_s + CANDIDATE_EVERY_S
         else:
-            self._best = min(self._best, candidate, key=lambda one: (not one.is_usable, one.unrest))
-        return done
+            self._best = min(self._best, candidate, key=lambda one: (not one.is_usable, one.motion))
+        return certain
+
+    def _take_best(self) -> list[Candidate]:
+        best, self._best = self._best, None
+        return [best] if best else []
 
 
 def sharpness(frame: Frame) -> float:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from services.keyframes.choosing.fades import Gap
 from services.keyframes.choosing.history import History, Sample
-from services.keyframes.choosing.novelty import unexplained
+from services.keyframes.choosing.novelty import new_content
 from services.keyframes.choosing.signatures import BLANK_CONTRAST, difference
 
 # How long a transition may last; each length is tried, the shortest first.
@@ -59,7 +59,7 @@ def _gap(samples: list[Sample], history: History, least_novelty: float) -> Gap |
     shares = dissolved(pictures) or wiped(pictures)
     if shares is None:
         return None
-    if unexplained(first.signature, last.signature, history.box, least_novelty) < least_novelty:
+    if new_content(first.signature, last.signature, history.box, least_novelty) < least_novelty:
         return None
     middle = np.interp(0.5, np.maximum.accumulate(shares), [sample.index for sample in samples])
     return Gap(first.index + 1, int(middle), last.index)

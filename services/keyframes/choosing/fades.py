@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from services.keyframes.choosing.history import History, Sample
-from services.keyframes.choosing.novelty import unexplained
+from services.keyframes.choosing.novelty import new_content
 from services.keyframes.choosing.signatures import BLANK_CONTRAST
 
 # The contrast dips when it falls below this share of what it was during the last seconds.
@@ -65,12 +65,12 @@ class FadeDetector:
     def feed(self, history: History) -> Gap | None:
         now = history[-1]
         dip = self._dip
-        told = None
+        gap = None
         if dip and dip.end:
             if now.time_s <= dip.end.time_s + RETURN_S and now.contrast >= self._least_return(dip):
                 dip.after.append(now)
                 return None
-            told, dip = self._told(history, dip), None
+            gap, dip = self._transition(history, dip), None
         if dip is None:
             dip = self._begun(history)
         elif now.contrast >= self._least_return(dip):
@@ -83,7 +83,7 @@ class FadeDetector:
         else:
             dip.lowest = min(dip.lowest, now.contrast)
         self._dip = dip
-        return told
+        return gap
 
     def cut(self, index: int) -> None:
         """Learn of a cut: what was shown before it has nothing to do with a fade after it."""
@@ -96,7 +96,7 @@ class FadeDetector:
 
     def finish(self, history: History) -> Gap | None:
         """Tell the fade that ended just before the video did."""
-        return self._told(history, self._dip) if self._dip and self._dip.end else None
+        return self._transition(history, self._dip) if self._dip and self._dip.end else None
 
     def _least_return(self, dip: _Dip) -> float:
         return max(BLANK_CONTRAST, min(DIP_SHARE * dip.peak.contrast, 3 * max(dip.lowest, BLANK_CONTRAST / 2)))
@@ -112,13 +112,13 @@ class FadeDetector:
             return None
         return _Dip(before, now, now.contrast, now.time_s)
 
-    def _told(self, history: History, dip: _Dip) -> Gap | None:
+    def _transition(self, history: History, dip: _Dip) -> Gap | None:
         assert dip.end is not None
         back = max(dip.after, key=_contrast)
         if min(dip.peak.contrast, back.contrast) < 1.5 * max(BLANK_CONTRAST, dip.lowest):
             return None
         is_pause = dip.end.time_s - dip.first.time_s >= PAUSE_S
-        if not is_pause and unexplained(dip.peak.signature, back.signature, history.box) < self._least_novelty:
+        if not is_pause and new_content(dip.peak.signature, back.signature, history.box) < self._least_novelty:
             return None
         full = [sample.index for sample in dip.before if sample.contrast >= FULL_SHARE * dip.peak.contrast]
         end_frame = next(one.index for one in dip.after if one.contrast >= FULL_SHARE * back.contrast)

@@ -11,19 +11,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.keyframes.choosing.layout import Layout
-from services.keyframes.choosing.novelty import Box
-from services.keyframes.choosing.signatures import Signature, difference
+from services.keyframes.choosing.novelty import WHOLE, Box
+from services.keyframes.choosing.signatures import Signature, contrast, difference
 
-# The layout changes slowly: looking at every eighth frame suffices.
-LAYOUT_EVERY_FRAMES = 8
+# The layout changes slowly: looking at it a few times a second suffices.
+LAYOUT_EVERY_S = 0.32
 
 
 @dataclass(slots=True)
 class Sample:
     """A frame as it is remembered.
 
-    step: difference to the frame before, in levels of 255. contrast: standard deviation of the luma where the layout
-    lets the picture change.
+    step: difference to the frame before, in levels of 255. contrast: that of the signature where the layout lets the
+    picture change.
     """
 
     index: int
@@ -52,6 +52,7 @@ class History:
         self._samples: list[Sample] = []
         self._times_s: list[float] = []
         self._layout = Layout()
+        self._next_layout_s = 0.0
 
     @property
     def box(self) -> Box:
@@ -69,14 +70,15 @@ class History:
     def feed(self, index: int, time_s: float, signature: Signature) -> None:
         """Remember a frame and forget what is too old."""
         samples = self._samples
-        if index % LAYOUT_EVERY_FRAMES == 0:
+        if time_s >= self._next_layout_s:
+            self._next_layout_s = time_s + LAYOUT_EVERY_S
             box = self._layout.box
-            self._layout.feed(index, signature)
+            self._layout.feed(time_s, signature)
             if self._layout.box != box:
                 for sample in samples:
-                    sample.contrast = contrast(sample.signature, self.box)
+                    sample.contrast = contrast_within(self.box, sample.signature)
         step = difference(samples[-1].signature, signature) if samples else 0.0
-        samples.append(Sample(index, time_s, signature, step, contrast(signature, self.box)))
+        samples.append(Sample(index, time_s, signature, step, contrast_within(self.box, signature)))
         self._times_s.append(time_s)
         outdated = min(self.place_at(time_s - self._length_s), max(0, len(samples) - self._least_frames))
         del samples[:outdated], self._times_s[:outdated]
@@ -90,7 +92,9 @@ class History:
         return self._samples[self.place_at(start_s) :]
 
 
-def contrast(signature: Signature, box: Box) -> float:
-    """Return the standard deviation of the luma within the box, in levels of 255."""
+def contrast_within(box: Box, signature: Signature) -> float:
+    """Return the contrast of a signature when only the luma within the box counts, in levels of 255."""
+    if box == WHOLE:
+        return signature.contrast
     luma = signature.luma[box.top : box.bottom, box.left : box.right]
-    return float(cv2.meanStdDev(luma)[1][0, 0])
+    return contrast(float(cv2.meanStdDev(luma)[1][0, 0]), signature.saturation)

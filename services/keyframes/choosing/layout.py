@@ -13,8 +13,8 @@ from services.keyframes.choosing.signatures import LUMA_HEIGHT_PX, LUMA_WIDTH_PX
 LEAST_SIDE, LEAST_AREA = 0.25, 0.2
 # A pixel of the signature has changed when it differs by more than these levels; noise, being averaged, does not.
 CHANGED_LEVELS = 5
-# Layouts last: what has not changed for so many frames is taken for a part of one.
-LAYOUT_FRAMES = 600
+# Layouts last: what has not changed for so many seconds is taken for a part of one.
+LAYOUT_S = 24.0
 # The panels are looked for anew when this share of the signature more, or less, has changed.
 MOVED_SHARE = 0.01
 # Rows and columns are looked at in turn, until neither cuts off anything more; a layout of panels is no deeper.
@@ -30,16 +30,16 @@ class Layout:
 
     def __init__(self) -> None:
         self._reference: Signature | None = None
-        self._changed_at = np.full((LUMA_HEIGHT_PX, LUMA_WIDTH_PX), -LAYOUT_FRAMES, np.int64)
+        self._changed_s = np.full((LUMA_HEIGHT_PX, LUMA_WIDTH_PX), -LAYOUT_S)
         self._amount = 0
         self.box = WHOLE
 
-    def feed(self, index: int, signature: Signature) -> None:
-        """Take in the frame of this index."""
+    def feed(self, time_s: float, signature: Signature) -> None:
+        """Take in the frame shown at this time."""
         if self._reference is not None:
-            self._changed_at[cv2.absdiff(signature.luma, self._reference.luma) > CHANGED_LEVELS] = index
+            self._changed_s[cv2.absdiff(signature.luma, self._reference.luma) > CHANGED_LEVELS] = time_s
         self._reference = signature
-        changes = self._changed_at > index - LAYOUT_FRAMES
+        changes = self._changed_s > time_s - LAYOUT_S
         amount = int(np.count_nonzero(changes))
         if abs(amount - self._amount) > MOVED_SHARE * changes.size:
             self._amount = amount

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from services.keyframes.choosing.signatures import LUMA_HEIGHT_PX, LUMA_WIDTH_PX, Signature
+from services.keyframes.choosing.signatures import LUMA_HEIGHT_PX, LUMA_WIDTH_PX, TINT_LEVELS, Signature
 
 # Blocks of the luma that are looked for in the other signature, and how far they may have moved between the two.
 BLOCK_ROWS, BLOCK_COLUMNS = 3, 4
@@ -18,6 +19,9 @@ REACH_Y_PX, REACH_X_PX = 6, 10
 HALF_WEIGHT_VARIANCE = 20.0
 # Variance that quantisation and coding add, and that nothing can explain.
 NOISE_VARIANCE = 2.0
+# Below this contrast of the luma a picture has no texture to compare, so that colours alone tell it from another; from
+# that one on they do not count.
+PLAIN_CONTRAST, TEXTURED_CONTRAST = 1.5, 4.0
 # A picture in which no block has texture has no content that could be missing.
 LEAST_WEIGHT = 0.5
 
@@ -50,6 +54,28 @@ def unexplained(a: Signature, b: Signature, box: Box = WHOLE, least: float = 0.0
 def _missing(a: Signature, b: Signature, box: Box) -> float:
     shares, weights = missing_blocks(a, b, box)
     return float((shares * weights).sum() / (weights.sum() + LEAST_WEIGHT))
+
+
+def new_content(a: Signature, b: Signature, box: Box = WHOLE, least: float = 0.0) -> float:
+    """Return the share of content that differs between two pictures, 0..1: texture, or colour where there is none.
+
+    Below `least` the texture is looked for in one way only, as by `unexplained`.
+    """
+    new = unexplained(a, b, box, least)
+    return max(new, _recoloured(a, b))
+
+
+def _recoloured(a: Signature, b: Signature) -> float:
+    """Return how much the colours of two pictures differ as far as either has no texture to compare, 0..1."""
+    texture = min(a.luma_contrast, b.luma_contrast)
+    weight = min(1.0, (TEXTURED_CONTRAST - texture) / (TEXTURED_CONTRAST - PLAIN_CONTRAST))
+    return weight * colour_change(a, b) if weight > 0 else 0.0
+
+
+def colour_change(a: Signature, b: Signature) -> float:
+    """Return how far the colours of two pictures lie apart, place by place, as a share of how strong they are, 0..1."""
+    apart = float(cv2.norm(a.chroma, b.chroma, cv2.NORM_L2)) / math.sqrt(a.chroma.size / 2)
+    return apart / (apart / 2 + (a.saturation + b.saturation) / 2 + TINT_LEVELS)
 
 
 def missing_blocks(a: Signature, b: Signature, box: Box = WHOLE) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -15,14 +15,15 @@ from services.keyframes.choosing.shots import Shot, Transition
 from services.keyframes.choosing.signatures import Signature, difference
 from services.keyframes.reading.frames import Frame
 
-# Frames this near a transition can carry traces of it.
-MARGIN_FRAMES = 2
+# Frames this near a transition can carry traces of it, unless they stay so long that they are pictures of their own.
+MARGIN_FRAMES, MARGIN_S = 2, 0.15
 # Decoded pictures held for each view until one of them is chosen.
 CANDIDATES_PER_VIEW = 4
 # Decoded pictures held at most until it is certain which shot they belong to; a long dim stretch leaves that open.
 WAITING_CANDIDATES = 24
-# How often the content is compared with what the shot has shown so far; two comparisons in a row must find it new.
-COMPARE_EVERY_S = 0.35
+# How often the content is compared with what the shot has shown so far. Two comparisons in a row must find it new, or
+# one, of a frame that stays so long.
+COMPARE_EVERY_S, PICTURE_S = 0.35, 1.0
 # Views of one shot become rarer with their number: the n-th begins at least so many seconds x n after the one before.
 VIEW_GAP_S = 0.5
 # A picture is compared with this many views and picks at most, so that an endless shot costs no more than others.
@@ -86,10 +87,10 @@ class View:
     def add(self, candidate: Candidate) -> None:
         self.candidates.append(candidate)
         if len(self.candidates) > CANDIDATES_PER_VIEW:
-            self.candidates.remove(max(self.candidates, key=lambda one: one.unrest))
+            self.candidates.remove(max(self.candidates, key=lambda one: one.motion))
 
     def best(self) -> Candidate:
-        return max(self.candidates, key=lambda one: sharpness(one.frame) / one.unrest)
+        return max(self.candidates, key=lambda one: sharpness(one.frame) / one.motion)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,13 +117,13 @@ class KeyFrameChooser:
         self._spare: list[Candidate] = []  # of the current shot, too near a transition to be taken gladly
         self._shots: list[Shot] = []
         self._start_frame, self._start_s = 0, 0.0
-        self._clear_from = 0
+        self._clear_from = -MARGIN_FRAMES
         self._views: list[View] = []
         self._sight = Sight.SAME
         self._new_since_s = 0.0
         self._next_comparison_s = 0.0
         self._compared: Signature | None = None
-        self._last_resort: Candidate | None = None
+        self._fallback: Candidate | None = None
         self._kept: list[_Kept] = []
         self._repeats: dict[int, list[tuple[float, float]]] = {}
         self._chosen: list[Pick] = []
@@ -133,29 +134,31 @@ class KeyFrameChooser:
         """Take in the next frame. box: the part of the picture that changes at all."""
         self._last_frame = frame
         self._box = box
-        self._wait(self._sampler.feed(frame, signature))
+        for candidate in self._sampler.feed(frame, signature):
+            self._wait(candidate)
 
     def settle(self, settled_frame: int) -> None:
         """Learn that the frames before settled_frame belong to the current shot."""
-        while self._waiting and self._waiting[0].frame.index < settled_frame - MARGIN_FRAMES:
+        while self._waiting and self._waiting[0].frame.index < settled_frame - _margin_frames(self._waiting[0]):
             self._take(self._waiting.popleft())
 
     def end_shot(self, transition: Transition) -> None:
         """Learn that the current shot has ended and the next one begun."""
         self.settle(transition.first_frame)
         self._close_shot(transition.start_frame, transition.start_s)
-        self._clear_from = transition.end_frame + MARGIN_FRAMES
+        self._clear_from = transition.end_frame
 
     def finish(self) -> Outline:
         """Learn that there are no more frames."""
-        self._wait(self._sampler.finish())
+        for candidate in self._sampler.finish():
+            self._wait(candidate)
         last = self._last_frame
         if last is None:
             return Outline((), {})
         self.settle(last.index + 1 + MARGIN_FRAMES)
         self._close_shot(last.index + 1, last.end_s)
-        if not self._kept and self._last_resort:
-            self._chosen.append(Pick(self._last_resort.frame, self._shot_at(self._last_resort.frame.index)))
+        if not self._kept and self._fallback:
+            self._chosen.append(Pick(self._fallback.frame, self._shot_at(self._fallback.frame.index)))
         return Outline(tuple(self._shots), {index: tuple(ranges) for index, ranges in self._repeats.items()})
 
     def take_chosen(self) -> list[Pick]:
@@ -163,30 +166,29 @@ class KeyFrameChooser:
         chosen, self._chosen = self._chosen, []
         return chosen
 
-    def _wait(self, candidate: Candidate | None) -> None:
-        if candidate is None:
-            return
+    def _wait(self, candidate: Candidate) -> None:
         if candidate.is_usable:
             self._waiting.append(candidate)
             if len(self._waiting) > WAITING_CANDIDATES:
-                self._waiting.remove(max(self._waiting, key=lambda one: one.unrest))
-        if not self._kept and (self._last_resort is None or _resort(candidate) > _resort(self._last_resort)):
-            self._last_resort = candidate
+                self._waiting.remove(max(self._waiting, key=lambda one: one.motion))
+        if not self._kept and (self._fallback is None or _visibility(candidate) > _visibility(self._fallback)):
+            self._fallback = candidate
 
     def _take(self, candidate: Candidate) -> None:
         """Add a candidate to the current shot."""
-        if candidate.frame.index < self._clear_from:
+        if candidate.frame.index < self._clear_from + _margin_frames(candidate):
             if candidate.frame.index >= self._start_frame:
                 self._spare.append(candidate)
             return
         time_s = candidate.frame.time_s
         if not self._views:
             self._views.append(View(self._start_s, candidate.signature))
-            self._sight = Sight.SAME
+            self._sight, self._compared = Sight.SAME, candidate.signature
         elif time_s >= self._next_comparison_s:
             self._next_comparison_s = time_s + COMPARE_EVERY_S
             sight, self._sight = self._sight, self._look(candidate)
-            if self._sight is Sight.NEW and sight is Sight.NEW:
+            if self._sight is Sight.NEW and (sight is Sight.NEW or candidate.stays_s >= PICTURE_S):
+                self._new_since_s = self._new_since_s if sight is Sight.NEW else time_s
                 self._close_view(self._new_since_s)
                 self._views.append(View(self._new_since_s, candidate.signature))
                 self._sight = Sight.SAME
@@ -242,7 +244,11 @@ class KeyFrameChooser:
         return next(index for index, shot in enumerate(self._shots) if frame_index < shot.end_frame)
 
 
-def _resort(candidate: Candidate) -> tuple[bool, float]:
+def _margin_frames(candidate: Candidate) -> int:
+    return MARGIN_FRAMES if candidate.stays_s < MARGIN_S else 0
+
+
+def _visibility(candidate: Candidate) -> tuple[bool, float]:
     """Order the frames of a video that shows nothing: whole before damaged, then by contrast and light."""
     signature = candidate.signature
     return not candidate.frame.is_corrupt, signature.contrast + float(signature.luma.mean())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
-from services.keyframes.choosing.cuts import HALO_FRAMES, HALO_S, is_cut
+from services.keyframes.choosing.cuts import FLASH_S, HALO_FRAMES, HALO_S, Finding, examine
 from services.keyframes.choosing.dissolves import RATE_HZ, WINDOWS_S, find_dissolve
 from services.keyframes.choosing.fades import FadeDetector, Gap
 from services.keyframes.choosing.history import History
@@ -18,8 +18,8 @@ HISTORY_S = 2 * WINDOWS_S[-1]
 DELAY_S = WINDOWS_S[-1] + 0.2
 # A dissolve is seen several times while it ends; the first sighting stands for all within so many seconds.
 SAME_DISSOLVE_S = 0.4
-# Two transitions nearer than this are one.
-LEAST_SHOT_FRAMES = 3
+# Two transitions are one when they are nearer than this in frames and in time.
+LEAST_SHOT_FRAMES, LEAST_SHOT_S = 3, 0.15
 
 
 @dataclass(frozen=True)
@@ -79,9 +79,7 @@ class ShotDetector:
         history.feed(index, time_s, signature)
         self._unsettled.append((index, time_s))
         self._add(self._fades.feed(history))
-        while (place := self._next_place()) < len(history) - HALO_FRAMES:
-            if history[place].time_s > time_s - HALO_S:
-                break
+        while self._is_ripe(place := self._next_place()):
             self._examine(place)
         return self._settle()
 
@@ -97,11 +95,19 @@ class ShotDetector:
         """Return where in the history the first frame lies that has not been examined."""
         return self._examined_frame + 1 - self._history[0].index if len(self._history) else 0
 
+    def _is_ripe(self, place: int) -> bool:
+        """Tell whether enough has come after a place of the history to judge it."""
+        frames = len(self._history) - 1 - place
+        if frames < 1:
+            return False
+        after_s = self._history[-1].time_s - self._history[place].time_s
+        return after_s >= FLASH_S or (frames >= HALO_FRAMES and after_s >= HALO_S)
+
     def _examine(self, place: int) -> None:
         """Look for a cut at a place of the history and for a dissolve that ends there."""
         sample = self._history[place]
         self._examined_frame = sample.index
-        if place and is_cut(self._history, place, self._cut_novelty):
+        if place and examine(self._history, place, self._cut_novelty).finding is Finding.CUT:
             self._last_cut = sample.index
             self._fades.cut(sample.index)
             self._add(Gap(sample.index, sample.index, sample.index))
@@ -116,7 +122,7 @@ class ShotDetector:
         """Take in a transition; gradual ones that touch are one, and swallow the cuts in their midst."""
         if gap is None:
             return
-        near = [one for one in self._found if _touch(one, gap)]
+        near = [one for one in self._found if self._touch(one, gap)]
         if near and gap.first_frame == gap.end_frame:
             return
         gradual = [one for one in near if one.first_frame < one.end_frame]
@@ -125,7 +131,7 @@ class ShotDetector:
             end_frame = max(gap.end_frame, *(one.end_frame for one in gradual))
             gap = Gap(first_frame, gradual[0].start_frame, end_frame)
         self._found = [one for one in self._found if one not in near]
-        start_s = self._unsettled[gap.middle_frame - self._unsettled[0][0]][1]
+        start_s = self._time_s(gap.middle_frame)
         self._found.append(Transition(gap.middle_frame, start_s, gap.first_frame, gap.end_frame))
         self._found.sort(key=lambda one: one.start_frame)
 
@@ -133,7 +139,7 @@ class ShotDetector:
         if self._next_place() == 0:
             return []
         examined = self._history[self._next_place() - 1]
-        certain = min(self._certain_frame(examined.time_s - DELAY_S), examined.index - HALO_FRAMES)
+        certain = self._certain_frame(examined.time_s - DELAY_S)
         if self._fades.open_since is not None:
             certain = min(certain, self._fades.open_since)
         told = [one for one in self._found if one.end_frame + LEAST_SHOT_FRAMES < certain]
@@ -149,9 +155,19 @@ class ShotDetector:
         """Return the first frame not settled yet that is shown at time_s or later."""
         return next(index for index, shown_s in self._unsettled if shown_s >= time_s)
 
+    def _time_s(self, frame_index: int) -> float:
+        """Return when a frame not settled yet is shown."""
+        return self._unsettled[frame_index - self._unsettled[0][0]][1]
 
-def _touch(transition: Transition, gap: Gap) -> bool:
-    return (
-        transition.first_frame < gap.end_frame + LEAST_SHOT_FRAMES
-        and gap.first_frame < transition.end_frame + LEAST_SHOT_FRAMES
-    )
+    def _touch(self, transition: Transition, gap: Gap) -> bool:
+        """Tell whether hardly a frame lies between a transition and a gap."""
+        return self._is_near(transition.first_frame, gap.end_frame) and self._is_near(
+            gap.first_frame, transition.end_frame
+        )
+
+    def _is_near(self, later: int, earlier: int) -> bool:
+        """Tell whether the frame `later` follows `earlier` at once, or does not follow it."""
+        frames = later - earlier
+        return frames <= 0 or (
+            frames < LEAST_SHOT_FRAMES and self._time_s(later) - self._time_s(earlier) < LEAST_SHOT_S
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -21,6 +22,9 @@ MAX_CROP = 0.1
 
 # Below this many levels of contrast a frame is blank.
 BLANK_CONTRAST = 1.2
+# Black, white and grey have less colour than this, also tinted by film or a bad cable: so many levels from grey.
+TINT_LEVELS = 12.0
+GREY_CHROMA = np.full((CHROMA_HEIGHT_PX, LUMA_WIDTH_PX), 128, np.uint8)
 
 # The formats whose planes can be read in place, with their bits per sample; the others are converted by swscale.
 PLANAR_BITS = {
@@ -41,16 +45,24 @@ PLANAR_BITS = {
 class Signature:
     """values: uint8 (54, 64): 36 rows of luma, then 18 rows with Cb on the left and Cr on the right.
 
-    contrast: standard deviation of the luma, in levels of 255; near 0 for a blank frame.
+    luma_contrast: standard deviation of the luma, in levels of 255. saturation: how far the colours are from grey (root
+    mean square), in levels. contrast: both together; near 0 for a blank frame: black, white or grey, tinted or not.
     """
 
     values: NDArray[np.uint8]
+    luma_contrast: float
+    saturation: float
     contrast: float
 
     @property
     def luma(self) -> NDArray[np.uint8]:
         """uint8 (36, 64)."""
         return self.values[:LUMA_HEIGHT_PX]
+
+    @property
+    def chroma(self) -> NDArray[np.uint8]:
+        """Cb on the left and Cr on the right, uint8 (18, 64)."""
+        return self.values[LUMA_HEIGHT_PX:]
 
 
 def signature(picture: VideoFrame) -> Signature:
@@ -70,8 +82,14 @@ def signature(picture: VideoFrame) -> Signature:
 
 def from_values(values: NDArray[np.uint8]) -> Signature:
     """Return the signature with these values, uint8 (54, 64)."""
-    _, deviation = cv2.meanStdDev(values[:LUMA_HEIGHT_PX])
-    return Signature(values, float(deviation[0, 0]))
+    luma_contrast = float(cv2.meanStdDev(values[:LUMA_HEIGHT_PX])[1][0, 0])
+    saturation = float(cv2.norm(values[LUMA_HEIGHT_PX:], GREY_CHROMA, cv2.NORM_L2)) / math.sqrt(GREY_CHROMA.size / 2)
+    return Signature(values, luma_contrast, saturation, contrast(luma_contrast, saturation))
+
+
+def contrast(luma_contrast: float, saturation: float) -> float:
+    """Return how far a picture is from plain grey, in levels of 255. A plain colour is far from it, a tint is not."""
+    return math.hypot(luma_contrast, max(0.0, saturation - TINT_LEVELS))
 
 
 def luma_samples(picture: VideoFrame) -> NDArray[np.uint8]:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from services.keyframes.reading.frames import Frame
 
 TITLE = "The best frame of every shot, and of everything new within it"
-VERSION = 1
+VERSION = 2
 I_FRAMES_ONLY = False
 
 

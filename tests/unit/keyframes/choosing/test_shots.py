@@ -42,13 +42,29 @@ def mix(first: Values, last: Values, frames: int) -> list[Values]:
     return [first + (last - first) * (index + 1) / (frames + 1) for index in range(frames)]
 
 
-def detect(pictures: Sequence[Values], rate_hz: float = RATE_HZ, noise: float = 0.7) -> list[Transition]:
+def plain(luma: int, cb: int, cr: int) -> Values:
+    picture = np.full((54, 64), luma, np.float32)
+    picture[36:, :32], picture[36:, 32:] = cb, cr
+    return picture
+
+
+RED, GREEN, BLUE, YELLOW = plain(81, 90, 240), plain(145, 54, 34), plain(41, 240, 110), plain(210, 16, 146)
+
+
+def recoloured(picture: Values, seed: int) -> Values:
+    """The same luma in other colours."""
+    return np.concatenate([picture[:36], still(seed)[36:]])
+
+
+def detect(
+    pictures: Sequence[Values], rate_hz: float = RATE_HZ, noise: float = 0.7, times_s: Sequence[float] | None = None
+) -> list[Transition]:
     rng = np.random.default_rng(0)
     detector = ShotDetector(cut_novelty=0.2, gradual_novelty=0.45)
     transitions = []
     for index, picture in enumerate(pictures):
         noisy = np.clip(np.round(picture + rng.normal(0, noise, picture.shape)), 0, 255).astype(np.uint8)
-        told = detector.feed(index, index / rate_hz, from_values(noisy))
+        told = detector.feed(index, times_s[index] if times_s else index / rate_hz, from_values(noisy))
         assert all(one.end_frame <= detector.settled_frame for one in told)
         transitions += told
     return transitions + detector.finish()
@@ -180,6 +196,73 @@ def test_a_very_dark_stretch_after_a_blank_settles() -> None:
     for index, picture in enumerate([*hold(still(1), 50), *hold(BLACK, 50), *hold(dim, 400)]):
         detector.feed(index, index / RATE_HZ, from_values(np.clip(picture, 0, 255).astype(np.uint8)))
     assert detector.settled_frame > 400
+
+
+@pytest.mark.parametrize("every_s", [1.0, 3.0, 45.0])
+def test_one_frame_a_picture_is_a_shot_each(every_s: float) -> None:
+    assert starts([still(seed) for seed in range(12)], 1 / every_s) == list(range(1, 12))
+
+
+def test_a_frame_stored_only_on_change_is_a_shot_however_uneven_the_times() -> None:
+    times_s = [0.0, 3.2, 9.9, 12.1, 30.4, 31.5, 47.0, 60.2, 75.0, 90.0]
+    found = detect([still(seed) for seed in range(10)], times_s=times_s)
+    assert [one.start_s for one in found] == times_s[1:]
+
+
+@pytest.mark.parametrize(("rate_hz", "frames"), [(1, 2), (2, 4), (2, 2), (3, 3), (5, 3), (8, 6)])
+def test_cuts_are_found_at_low_rates(rate_hz: float, frames: int) -> None:
+    pictures = [picture for seed in range(6) for picture in hold(still(seed), frames)]
+    assert starts(pictures, rate_hz) == [frames * number for number in range(1, 6)]
+
+
+@pytest.mark.parametrize("rate_hz", [2, 3, 5, 8])
+def test_a_pan_is_no_cut_at_low_rates(rate_hz: float) -> None:
+    assert starts(pan(1, 40, columns_a_frame=8 / rate_hz), rate_hz) == []
+
+
+@pytest.mark.parametrize("between_s", [0.04, 0.3])
+def test_two_frames_of_each_picture_make_no_difference(between_s: float) -> None:
+    times_s = [5.0 * number + late_s for number in range(6) for late_s in (0, between_s)]
+    pictures = [still(number) for number in range(6) for _ in range(2)]
+    assert [one.start_frame for one in detect(pictures, times_s=times_s)] == [2, 4, 6, 8, 10]
+
+
+def test_a_flash_is_over_within_half_a_second_and_a_picture_that_stays_is_none() -> None:
+    lit = still(1) * 0.3 + WHITE * 0.7
+    assert starts([*hold(still(1), 20), *hold(lit, 3), *hold(still(1), 20)], rate_hz=10) == []
+    assert starts([*hold(still(1), 6), *hold(still(2), 2), *hold(still(1), 6)], rate_hz=2) == [6, 8]
+
+
+@pytest.mark.parametrize(("rate_hz", "frames"), [(25, 50), (5, 5), (1, 1), (1, 3)])
+def test_plain_colours_are_shots(rate_hz: float, frames: int) -> None:
+    pictures = [picture for colour in (RED, GREEN, BLUE, YELLOW) for picture in hold(colour, frames)]
+    assert starts(pictures, rate_hz) == [frames, 2 * frames, 3 * frames]
+
+
+def test_a_plain_colour_among_pictures_is_a_shot() -> None:
+    assert starts([*hold(still(1), 50), *hold(BLUE, 50), *hold(still(2), 50)]) == [50, 100]
+
+
+@pytest.mark.parametrize(("rate_hz", "frames"), [(25, 40), (2, 3), (1, 1)])
+def test_pictures_that_differ_only_in_colour_are_shots(rate_hz: float, frames: int) -> None:
+    pictures = [picture for seed in (1, 2, 3) for picture in hold(recoloured(still(1), seed), frames)]
+    assert starts(pictures, rate_hz) == [frames, 2 * frames]
+
+
+def test_plain_colours_that_turn_into_each_other_are_one_transition() -> None:
+    (found,) = starts([*hold(RED, 50), *mix(RED, BLUE, 15), *hold(BLUE, 50)])
+    assert 50 <= found < 65
+
+
+def test_a_coloured_flash_is_no_cut() -> None:
+    assert starts([*hold(still(1), 40), *hold(RED, 3), *hold(still(1), 40)]) == []
+
+
+def test_a_tinted_black_is_still_a_blank() -> None:
+    black = plain(18, 124, 133)
+    fade = [*mix(still(1), black, 10), *hold(black, 30), *mix(black, still(2), 10)]
+    assert len(starts([*hold(still(1), 50), *fade, *hold(still(2), 50)])) == 1
+    assert starts(hold(black, 100)) == []
 
 
 def test_a_blank_video_has_no_transition() -> None:

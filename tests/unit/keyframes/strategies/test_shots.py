@@ -3,6 +3,7 @@ from __future__ import annotations
 import gc
 import json
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -11,6 +12,8 @@ import pytest
 from numpy.typing import NDArray
 
 from services.keyframes.choosing.selection import Outline, Pick
+from services.keyframes.choosing.shots import ShotDetector
+from services.keyframes.choosing.signatures import signature
 from services.keyframes.reading.frames import Frame, VideoReader
 from services.keyframes.strategies import shots
 from services.keyframes.strategies.shots import Parameters
@@ -72,6 +75,28 @@ def test_shots_and_key_frames_fit_whatever_the_codec(
     assert covered(picks, [(0, 39), (40, 69), (84, 123)]) == [True] * 3
 
 
+@pytest.mark.parametrize(
+    ("codec", "name"), [("libx264", "slides.mkv"), ("libx264", "slides.ts"), ("mpeg4", "slides.avi")]
+)
+def test_a_picture_that_stays_is_a_shot_however_few_frames_hold_it(
+    write_video: WriteVideo, codec: str, name: str
+) -> None:
+    """At uneven times; the AVI fills the time between with empty chunks."""
+    ticks = [0, 75, 100, 140, 190, 390, 415, 490]
+    path = write_video([scene(number) for number in range(8)], name, codec=codec, ticks=ticks)
+    picks, outline = select(path)
+    assert [shot.start_frame for shot in outline.shots] == list(range(8))
+    assert [pick.frame.time_s for pick in picks] == pytest.approx([tick / 25 for tick in ticks], abs=1e-3)
+
+
+def test_plain_screens_have_a_key_frame_each(write_video: WriteVideo) -> None:
+    colours = [(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0)]
+    path = write_video([np.full((96, 160, 3), colour, np.uint8) for colour in colours for _ in range(30)])
+    picks, outline = select(path)
+    assert [shot.start_frame for shot in outline.shots] == [0, 30, 60, 90]
+    assert [pick.shot_index for pick in picks] == [0, 1, 2, 3]
+
+
 def test_picks_come_while_the_video_is_read(write_video: WriteVideo) -> None:
     path = write_video([*moving(1, 50), *moving(2, 50), *moving(3, 200)])
     with VideoReader(path) as reader:
@@ -128,6 +153,30 @@ def test_real_clips_have_a_key_frame_in_every_segment(data_dir: Path, clip: str)
     picks, outline = select(data_dir / "videos" / clip)
     assert all(covered(picks, truth))
     assert len(outline.shots) == len(truth)
+
+
+def thinned(frames: Iterator[Frame], rate_hz: float) -> Iterator[tuple[int, Frame]]:
+    """The frames of a slower video, each with its index in the whole one."""
+    index, due_s = 0, 0.0
+    for frame in frames:
+        if frame.time_s >= due_s - 1e-6:
+            yield frame.index, replace(frame, index=index)
+            index, due_s = index + 1, due_s + 1 / rate_hz
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(("clip", "rate_hz"), [("street_food_vertical.mp4", 5), ("film_quote_montage.mp4", 3)])
+def test_a_film_at_a_low_rate_keeps_nine_tenths_of_its_shots(data_dir: Path, clip: str, rate_hz: float) -> None:
+    truth = json.loads((data_dir / "videos" / "ground_truth.json").read_text())[clip]["segments"]
+    with VideoReader(data_dir / "videos" / clip) as reader:
+        kept = [(index, frame.time_s, signature(frame.picture)) for index, frame in thinned(iter(reader), rate_hz)]
+    detector = ShotDetector(cut_novelty=0.2, gradual_novelty=0.45)
+    found = [one for index, (_, time_s, seen) in enumerate(kept) for one in detector.feed(index, time_s, seen)]
+    boundaries = {one.start_frame for one in found + detector.finish()}
+    held = [[index for index, (at, _, _) in enumerate(kept) if first <= at <= last] for first, last in truth]
+    starts = [own[0] for own in held if own][1:]
+    assert sum(start in boundaries for start in starts) >= 0.9 * len(starts)
+    assert len(boundaries - set(starts)) <= 0.25 * len(starts)
 
 
 @pytest.mark.data
