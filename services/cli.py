@@ -42,6 +42,7 @@ for command in (
     jobs.jobs,
     jobs.status,
     jobs.sources,
+    explore.clusterings,
     explore.clusters,
     explore.search,
     jobs.cancel,

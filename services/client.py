@@ -133,12 +133,20 @@ class Client:
         """One clustering with its sizes and quality."""
         return self._json("GET", f"/clusterings/{clustering_id}")
 
+    def name_clustering(self, clustering_id: str, name: str) -> Json:
+        """Call a clustering by a name, or by none when it is empty. Returns it."""
+        return self._json("PATCH", f"/clusterings/{clustering_id}", json={"name": name})
+
+    def delete_clustering(self, clustering_id: str) -> None:
+        """Delete a clustering; the key frames and their vectors stay."""
+        self._request("DELETE", f"/clusterings/{clustering_id}")
+
     def follow_clustering(self, clustering_id: str) -> Iterator[Json]:
         """The clustering about once a second until it is final."""
         yield from self._until(lambda: self.clustering(clustering_id), lambda c: c["state"] in FINAL_STATES)
 
     def clusters(self, clustering_id: str, limit: int | None = None) -> Iterator[Json]:
-        """The clusters of a clustering, the largest first."""
+        """The clusters of a clustering by label, and its noise, of label -1, as the last."""
         return self._pages(f"/clusterings/{clustering_id}/clusters", "clusters", limit)
 
     def cluster_key_frames(self, cluster_id: str, limit: int | None = None) -> Iterator[Json]:

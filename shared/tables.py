@@ -191,11 +191,12 @@ clusterings = Table(
     metadata,
     _id(),
     _ref("job_id", "jobs.id"),
-    Column("round", Integer, nullable=False),
+    Column("round", Integer, nullable=False),  # the last whose content it shows
     Column("model", Text, nullable=False),
     Column("settings", JSONB, nullable=False),  # as asked for
     Column("settings_key", Text, nullable=False),  # SHA-256 of their canonical JSON
     Column("asked", Boolean, nullable=False),  # by a person, rather than made by the job's round
+    Column("name", Text, nullable=False, server_default=""),  # what a person calls it
     _created_at(),
     # The result; NULL until it succeeded
     Column("key_frame_count", Integer),

@@ -56,6 +56,9 @@ class JobState(StrEnum):
 #: Jobs that only a new round, or a person who tries again, sets going once more.
 FINAL_JOB_STATES = frozenset(JobState) - {JobState.QUEUED, JobState.RUNNING}
 
+#: Tasks that are still to end.
+OPEN_TASK_STATES = frozenset({TaskState.QUEUED, TaskState.RUNNING})
+
 #: The moves that exist. The statements below make exactly these; a test holds them to it.
 MOVES: dict[TaskState, frozenset[TaskState]] = {
     TaskState.QUEUED: frozenset({TaskState.RUNNING, TaskState.CANCELLED}),
@@ -534,32 +537,44 @@ def _make_due_clusterings(connection: Connection, job_id: str) -> None:
 
 
 def _take_over_clustering(connection: Connection, job_id: str, round_: int, model: str, settings_key: str) -> bool:
-    """Let the clustering that an earlier round made of the same moments, by the same settings, be this round's too.
-
-    False: there is none. The same moments: as many as it clustered, and each of them among those that it clustered.
-    """
-    return bool(
-        connection.execute(
-            text(
-                """
-                WITH content AS MATERIALIZED (
-                    SELECT DISTINCT e.key_frame_id FROM sources s
-                    JOIN key_frames k ON k.extraction_id = s.extraction_id
-                    JOIN embeddings e ON e.key_frame_id = k.id AND e.model = :model WHERE s.job_id = :job
-                )
-                UPDATE clusterings SET round = :round WHERE id = (
-                    SELECT c.id FROM clusterings c JOIN tasks t ON t.clustering_id = c.id
-                    WHERE c.job_id = :job AND c.model = :model AND c.settings_key = :key AND NOT c.asked
-                      AND t.state = 'succeeded' AND c.key_frame_count = (SELECT count(*) FROM content)
-                      AND NOT EXISTS (
-                        SELECT FROM content WHERE NOT EXISTS (
-                          SELECT FROM assignments a
-                          WHERE a.clustering_id = c.id AND a.key_frame_id = content.key_frame_id))
-                    ORDER BY c.round DESC LIMIT 1)"""
-            ),
-            {"job": job_id, "round": round_, "model": model, "key": settings_key},
-        ).rowcount
+    """Let a clustering that an earlier round made of what there is now be this round's too. False: there is none."""
+    found = find_clustering(connection, job_id, model, settings_key)
+    taken = connection.execute(
+        text("UPDATE clusterings SET round = :round WHERE id = :id"), {"round": round_, "id": found}
     )
+    return taken.rowcount > 0  # it may have been deleted since
+
+
+def find_clustering(
+    connection: Connection, job_id: str, model: str, settings_key: str, *, also_asked: bool = False
+) -> str | None:
+    """The job's clustering by these settings of the same moments that it has now, or that is still to load them.
+
+    The same moments: as many as it clustered, and each of them among those that it clustered.
+    also_asked: such as a person asked for count too.
+    """
+    found: str | None = connection.execute(
+        text(
+            f"""
+            WITH content AS MATERIALIZED (
+                SELECT DISTINCT e.key_frame_id FROM sources s
+                JOIN key_frames k ON k.extraction_id = s.extraction_id
+                JOIN embeddings e ON e.key_frame_id = k.id AND e.model = :model WHERE s.job_id = :job
+            )
+            SELECT c.id FROM clusterings c JOIN tasks t ON t.clustering_id = c.id
+            WHERE c.job_id = :job AND c.model = :model AND c.settings_key = :key
+              AND (t.state = 'queued' OR (
+                t.state = 'succeeded' AND c.key_frame_count = (SELECT count(*) FROM content)
+                AND NOT EXISTS (
+                    SELECT FROM content WHERE NOT EXISTS (
+                        SELECT FROM assignments a
+                        WHERE a.clustering_id = c.id AND a.key_frame_id = content.key_frame_id))))
+              {"" if also_asked else "AND NOT c.asked"}
+            ORDER BY c.round DESC, c.created_at DESC LIMIT 1"""
+        ),
+        {"job": job_id, "model": model, "key": settings_key},
+    ).scalar()
+    return found
 
 
 def _counts(connection: Connection, job_id: str) -> tuple[int, int]:

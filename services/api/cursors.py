@@ -69,6 +69,8 @@ def time(value: Any) -> datetime:
 
 def identifier(value: Any) -> str:
     """A row's id."""
+    if not isinstance(value, str):
+        raise ValueError(value)
     return str(uuid.UUID(value))
 
 

@@ -23,14 +23,14 @@ from shared.tasks import JobState, TaskState
 MAX_URLS = 10_000
 MAX_JOBS_OF_A_SEARCH = 100
 MAX_MODEL_NAME = 200
-MAX_JOB_NAME = 200
+MAX_GIVEN_NAME = 200
 MAX_FILE_NAME = 255
 
 ID_PATTERN = r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
 
 
 def _utc(moment: datetime) -> datetime:
-    return moment.astimezone(UTC)
+    return moment.astimezone(UTC).replace(microsecond=0)
 
 
 def _storable(text: str) -> str:
@@ -64,6 +64,7 @@ def _split(value: Any) -> Any:
     return [part for part in value.split(",") if part] if isinstance(value, str) else value
 
 
+#: In UTC, to the second below.
 Time = Annotated[datetime, AfterValidator(_utc)]
 Id = Annotated[str, Field(pattern=ID_PATTERN, json_schema_extra={"format": "uuid"})]
 JobId = Annotated[str, AfterValidator(_id_of_a_job), Field(json_schema_extra={"pattern": ID_PATTERN, "format": "uuid"})]
@@ -71,12 +72,13 @@ Words = Annotated[str, AfterValidator(_storable)]
 ModelName = Annotated[
     Words, AfterValidator(_at_most(MAX_MODEL_NAME)), Field(json_schema_extra={"maxLength": MAX_MODEL_NAME})
 ]
-#: Cleaned and not refused, because people paste what a page or a terminal gave them; empty is no name.
-JobName = Annotated[
+#: What a person calls a job or a clustering; empty is no name. Cleaned and not refused, because people paste what a
+#: page or a terminal gave them.
+GivenName = Annotated[
     str,
-    AfterValidator(_at_most(MAX_JOB_NAME)),
+    AfterValidator(_at_most(MAX_GIVEN_NAME)),
     AfterValidator(one_clean_line),
-    Field(json_schema_extra={"maxLength": MAX_JOB_NAME}),
+    Field(json_schema_extra={"maxLength": MAX_GIVEN_NAME}),
 ]
 
 
@@ -127,7 +129,7 @@ class JobRequest(Request):
     """A list of video URLs (`https://…`, `s3://…` of open buckets, or `upload:<id>`), and what to do with them."""
 
     videos: Videos
-    name: JobName = ""
+    name: GivenName = ""
     models: ModelNames | None = None
     key_frames: KeyFrameSettings = KeyFrameSettings()
     clustering: ClusteringSettings = ClusteringSettings()
@@ -149,6 +151,13 @@ class ClusteringRequest(ClusteringSettings):
     """Another clustering of a job. `model` may be left out when the job has one."""
 
     model: ModelName | None = None
+    name: GivenName = ""
+
+
+class ClusteringChange(Request):
+    """What a person calls a clustering; empty for no name."""
+
+    name: GivenName
 
 
 Limit = Annotated[int, Field(ge=1, le=MAX_LIMIT)]
@@ -361,11 +370,18 @@ class SourceList(Answer):
 
 
 class Clustering(Answer):
-    """One run of one algorithm over one model's vectors. The result is null until it succeeded."""
+    """One run of one algorithm over one model's vectors. The result is null until it succeeded.
+
+    name: what a person called it. title: its model, its algorithm and every setting that is not the usual one. round:
+    the last round of the job whose content it shows. superseded: a later round clustered more by the same settings.
+    """
 
     id: Id
     job_id: Id
+    name: str
+    title: str
     round: int
+    superseded: bool
     model: str
     settings: dict[str, Any]
     asked: bool
@@ -435,7 +451,11 @@ class KeyFrameList(Answer):
 
 
 class Cluster(Answer):
-    """A group of a clustering. `video_share`: the part of the clustering's videos that it touches."""
+    """A group of a clustering. `video_share`: the part of the clustering's videos that it touches.
+
+    The last of a clustering may be its noise, of label -1: the key frames that are in no group. It has no centroid, and
+    so no distances and no medoid.
+    """
 
     id: Id
     clustering_id: Id
@@ -452,6 +472,25 @@ class Cluster(Answer):
 class ClusterList(Answer):
     clusters: list[Cluster]
     next_cursor: str | None
+
+
+class Membership(Answer):
+    """A key frame's place in one clustering, by its cluster, or by noise with the label -1."""
+
+    cluster_id: Id
+    label: int
+    size: int
+    distance: float | None
+    clustering_id: Id
+    job_id: Id
+    model: str
+    name: str
+    title: str
+    links: Links
+
+
+class MembershipList(Answer):
+    clusters: list[Membership]
 
 
 class ModelEntry(Answer):

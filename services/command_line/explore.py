@@ -1,4 +1,4 @@
-"""What a job found: clusters, similar key frames; and the models there are."""
+"""What a job found: clusterings, clusters, similar key frames; and the models there are."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import click
 
 from services.client import ApiError, Client, Json
 from services.command_line.options import connect, json_option, server_option
-from services.command_line.output import clock, percent, print_json, remarks, results, show, table
+from services.command_line.output import clock, counted, percent, print_json, remarks, results, show, table
 
 NOT_FOUND = 404
 
@@ -32,6 +32,65 @@ def clusters(found_in: str, model: str | None, limit: int | None, server: str, a
         return
     for document in documents:
         show_clustering(document, document["clusters"])
+
+
+@click.group()
+def clusterings() -> None:
+    """The clusterings of a job: list, name and delete them."""
+
+
+@clusterings.command("list")
+@click.argument("job_id", metavar="JOB")
+@click.option("--older", is_flag=True, help="Also those that later rounds have made anew from more key frames.")
+@server_option
+@json_option
+def list_clusterings(job_id: str, older: bool, server: str, as_json: bool) -> None:
+    """List the clusterings of a job, newest first."""
+    found = [one for one in connect(server).clusterings(job_id) if older or one["name"] or not one["superseded"]]
+    if as_json:
+        print_json({"clusterings": found})
+        return
+    rows = table("clustering", "state", "round", "key frames", "noise", "what", right=("round", "key frames", "noise"))
+    for one in found:
+        counts = ("" if one[count] is None else str(one[count]) for count in ("key_frames", "noise"))
+        rows.add_row(one["id"], one["state"], str(one["round"]), *counts, name_of(one))
+    results().print(rows)
+
+
+@clusterings.command("name")
+@click.argument("clustering_id", metavar="CLUSTERING")
+@click.argument("name")
+@server_option
+@json_option
+def name_clustering(clustering_id: str, name: str, server: str, as_json: bool) -> None:
+    """Call a clustering NAME; '' takes its name away."""
+    named = connect(server).name_clustering(clustering_id, name)
+    if as_json:
+        print_json(named)
+    else:
+        show(f"Clustering {named['id']}: {name_of(named)}")
+
+
+@clusterings.command("delete")
+@click.argument("clustering_id", metavar="CLUSTERING")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@server_option
+@json_option
+def delete_clustering(clustering_id: str, yes: bool, server: str, as_json: bool) -> None:
+    """Delete a clustering; the key frames and their vectors stay."""
+    client = connect(server)
+    if not yes:
+        click.confirm(f"Delete {name_of(client.clustering(clustering_id))} for good?", abort=True, err=True)
+    client.delete_clustering(clustering_id)
+    if as_json:
+        print_json({"deleted": clustering_id})
+    else:
+        show(f"Clustering {clustering_id} deleted")
+
+
+def name_of(clustering: Json) -> str:
+    """What a clustering is called, and what it is."""
+    return f"{clustering['name']}: {clustering['title']}" if clustering["name"] else str(clustering["title"])
 
 
 def _clusterings(client: Client, found_in: str) -> list[Json]:
@@ -62,8 +121,8 @@ def show_clustering(clustering: Json, found: Iterable[Json], names: Mapping[int,
     console = results()
     quality = "" if clustering["silhouette"] is None else f", silhouette {clustering['silhouette']:.3f}"
     console.print(
-        f"{clustering['model']}, {clustering['settings']['algorithm']}: {clustering['state']}, "
-        f"{clustering['n_clusters_used'] or 0} clusters of {clustering['key_frames'] or 0} key frames{quality}",
+        f"{name_of(clustering)} of {counted(clustering['key_frames'] or 0, 'key frame')}: "
+        f"{clustering['state']}{quality}",
         style="bold",
     )
     console.print(f"Clustering {clustering['id']}")
@@ -73,13 +132,13 @@ def show_clustering(clustering: Json, found: Iterable[Json], names: Mapping[int,
     rows = table(*numbers, *(["mostly"] if names else []), "for example", right=numbers)
     for cluster in found:
         rows.add_row(
-            str(cluster["label"]),
+            str(cluster["label"]) if cluster["label"] >= 0 else "noise",
             str(cluster["size"]),
             str(cluster["videos"]),
             percent(cluster["video_share"]),
-            f"{cluster['mean_distance']:.3f}",
-            *([names[cluster["label"]]] if names else []),
-            place_of(cluster["medoid"]),
+            "" if cluster["mean_distance"] is None else f"{cluster['mean_distance']:.3f}",
+            *([names.get(cluster["label"], "")] if names else []),
+            place_of(cluster["medoid"] or cluster["nearest"][0]),
         )
     console.print(rows)
     for note in clustering["notes"]:
@@ -126,7 +185,7 @@ def models(server: str, as_json: bool) -> None:
     if as_json:
         print_json({"models": found})
         return
-    rows = table("model", "numbers", "usable", "what", right=("numbers",))
+    rows = table("model", "dimension", "usable", "what", right=("dimension",))
     usable = {True: "yes", False: "no", None: "not tried yet"}
     for model in found:
         what = model["title"] if not model["problem"] else f"{model['title']}. {model['problem']}"

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from apiflask import APIBlueprint
-from flask import Response
+from flask import Response, current_app
 from sqlalchemy import Connection
 
 from services.api import paths, replies
 from services.api.commands import clusterings as commands
 from services.api.commands.idempotency import Reply
-from services.api.context import current_project_id, transaction
+from services.api.context import current_project_id, transaction, write
 from services.api.queries import clusterings as queries
 from services.api.queries import clusters as cluster_queries
 from services.api.schemas import (
     Cluster,
     Clustering,
+    ClusteringChange,
     ClusteringList,
     ClusteringRequest,
     ClusterList,
@@ -32,7 +33,10 @@ blueprint = APIBlueprint("clusterings", __name__, url_prefix=paths.API, tag="Clu
 @blueprint.input(ClusteringRequest)
 @blueprint.output(Clustering, 202)
 def add_clustering(job_id: str, json_data: ClusteringRequest, headers_data: IdempotencyHeaders) -> Response:
-    """Cluster a job's key frames again, at any time, with other settings"""
+    """Cluster a job's key frames again, at any time, with other settings
+
+    When the same key frames have been clustered by the same settings, that clustering is the answer.
+    """
 
     def act(connection: Connection) -> Reply:
         clustering_id = commands.ask_for(connection, current_project_id(), job_id, json_data)
@@ -58,6 +62,28 @@ def get_clustering(clustering_id: str) -> Clustering:
     """Show one clustering: settings, quality, sizes"""
     with transaction() as connection:
         return queries.get_clustering(connection, current_project_id(), clustering_id)
+
+
+@blueprint.patch("/clusterings/<id:clustering_id>")
+@blueprint.input(ClusteringChange)
+@blueprint.output(Clustering)
+def change_clustering(clustering_id: str, json_data: ClusteringChange) -> Clustering:
+    """Name a clustering"""
+    with transaction() as connection:
+        commands.rename(connection, current_project_id(), clustering_id, json_data.name)
+        return queries.get_clustering(connection, current_project_id(), clustering_id)
+
+
+@blueprint.delete("/clusterings/<id:clustering_id>")
+@blueprint.doc(responses=[409])
+@blueprint.output({}, 204)
+def delete_clustering(clustering_id: str) -> Response:
+    """Delete a clustering; key frames and vectors stay
+
+    One that the job is still making cannot be deleted: cancel the job, or wait.
+    """
+    write(lambda connection: commands.delete(connection, current_project_id(), clustering_id))
+    return current_app.response_class(status=204)
 
 
 @blueprint.get("/clusterings/<id:clustering_id>/clusters")

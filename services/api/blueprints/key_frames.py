@@ -13,7 +13,8 @@ from services.api.context import current_project_id, service, transaction
 from services.api.headers import YEAR_S
 from services.api.problems import NotFound
 from services.api.queries import key_frames as queries
-from services.api.schemas import ImageSize, KeyFrame
+from services.api.queries import memberships
+from services.api.schemas import ImageSize, KeyFrame, MembershipList
 from shared.blobs import BlobMissing
 
 blueprint = APIBlueprint("key_frames", __name__, url_prefix=paths.API, tag="Key frames")
@@ -30,6 +31,15 @@ def get_key_frame(key_frame_id: str) -> KeyFrame:
     """Show one key frame: its video, its second, where it came from"""
     with transaction() as connection:
         return queries.get_key_frame(connection, current_project_id(), key_frame_id)
+
+
+@blueprint.get("/key-frames/<id:key_frame_id>/clusters")
+@blueprint.output(MembershipList)
+def list_memberships(key_frame_id: str) -> MembershipList:
+    """List the clusters that a key frame is in, of the newest clusterings first"""
+    with transaction() as connection:
+        queries.get_key_frame(connection, current_project_id(), key_frame_id)
+        return MembershipList(clusters=memberships.list_memberships(connection, current_project_id(), key_frame_id))
 
 
 @blueprint.get("/key-frames/<id:key_frame_id>/image")

@@ -1,24 +1,57 @@
-"""Pages of results: a clustering as a gallery, and one cluster in full."""
+"""Pages of results: a clustering as a gallery, what can be done to it, and one cluster in full."""
 
 from __future__ import annotations
 
-from flask import Blueprint, render_template, request
+from flask import Blueprint, redirect, render_template, request
+from werkzeug.wrappers import Response
 
-from services.api.context import current_project_id, transaction
+from services.api import paths
+from services.api.commands import clusterings as commands
+from services.api.context import current_project_id, transaction, write
 from services.api.pages.charts import silhouette_chart
-from services.api.problems import parse
+from services.api.problems import NotFound, Refusal, parse
 from services.api.queries import clusterings, clusters, jobs
-from services.api.schemas import Clustering, Paging
-from shared.tasks import TaskState
+from services.api.schemas import Clustering, ClusteringChange, Paging
+from shared.tasks import OPEN_TASK_STATES
 
 blueprint = Blueprint("clustering_pages", __name__)
 
-CLUSTERS_A_PAGE, KEY_FRAMES_A_PAGE, VERSIONS_SHOWN = 60, 120, 20
+CLUSTERS_A_PAGE, KEY_FRAMES_A_PAGE, VERSIONS_SHOWN = 60, 120, 50
 
 
 @blueprint.get("/clusterings/<id:clustering_id>")
 def show_clustering(clustering_id: str) -> str:
     """The clusters, the largest first, each by its medoid and the key frames nearest its centroid."""
+    return _clustering_page(clustering_id)
+
+
+@blueprint.post("/clusterings/<id:clustering_id>/name")
+def name_clustering(clustering_id: str) -> Response | tuple[str, int]:
+    """Call the clustering what the form says."""
+    try:
+        asked = parse(ClusteringChange, {"name": request.form.get("name", "")})
+        with transaction() as connection:
+            commands.rename(connection, current_project_id(), clustering_id, asked.name)
+    except NotFound:
+        raise
+    except Refusal as refusal:
+        return _clustering_page(clustering_id, refusal), refusal.status
+    return redirect(paths.clustering_page(clustering_id), 303)
+
+
+@blueprint.post("/clusterings/<id:clustering_id>/delete")
+def delete_clustering(clustering_id: str) -> Response | tuple[str, int]:
+    """Delete the clustering; the form that leads here has said what that means."""
+    try:
+        job_id = write(lambda connection: commands.delete(connection, current_project_id(), clustering_id))
+    except NotFound:
+        raise
+    except Refusal as refusal:
+        return _clustering_page(clustering_id, refusal), refusal.status
+    return redirect(f"{paths.job_page(job_id)}#clusterings", 303)
+
+
+def _clustering_page(clustering_id: str, problem: Refusal | None = None) -> str:
     cursor = parse(Paging, request.args.to_dict()).cursor
     project_id = current_project_id()
     with transaction() as connection:
@@ -28,19 +61,20 @@ def show_clustering(clustering_id: str) -> str:
         page = clusters.list_clusters(
             connection, project_id, clustering_id, limit=CLUSTERS_A_PAGE, cursor=cursor, order="size"
         )
-    is_open = clustering.state in (TaskState.QUEUED, TaskState.RUNNING)
+    is_open = clustering.state in OPEN_TASK_STATES
     return render_template(
         "clustering.html",
         clustering=clustering,
         asked=_asked(clustering),
         job=job,
-        others=others.items,
+        others=[each for each in others.items if each.id == clustering_id or each.name or not each.superseded],
+        problem=problem,
         clusters=page,
         cursor=cursor,
         chart=silhouette_chart(clustering.evidence or []),
         open=is_open,
         poll=[clustering.links["self"]] if is_open else [],
-        refresh=request.full_path.rstrip("?"),
+        refresh=request.full_path.rstrip("?") if request.method == "GET" else clustering.links["page"],
     )
 
 

@@ -6,13 +6,17 @@ from flask import Flask
 
 from services.api import paths
 from services.api.pages import wording
-from services.api.queries.memberships import Membership
-from services.api.schemas import Cluster, Job, KeyFrame, Source, SourceOfKeyFrame
+from services.api.schemas import Cluster, Clustering, Job, KeyFrame, Membership, Source, SourceOfKeyFrame
 
 
 def job_name(job: Job) -> str:
     """What a job is called, also when nobody named it."""
     return job.name or f"Job of {job.created_at:%-d %b %Y, %H:%M}"
+
+
+def clustering_name(clustering: Clustering | Membership) -> str:
+    """What a clustering is called, also when nobody named it."""
+    return clustering.name or clustering.title
 
 
 def cluster_name(cluster: Cluster | Membership) -> str:
@@ -42,7 +46,7 @@ def page(frame: KeyFrame) -> str:
 
 def register(app: Flask) -> None:
     """Give the templates of `app` these filters and those of `wording`."""
-    own = (job_name, cluster_name, videos_in_all, source_name, video_name, page)
+    own = (job_name, clustering_name, cluster_name, videos_in_all, source_name, video_name, page)
     plain = (
         wording.clock,
         wording.span,

@@ -31,7 +31,7 @@ from services.api.schemas import (
     SourcesRequest,
 )
 from shared import catalog
-from shared.tasks import JobState, TaskState
+from shared.tasks import OPEN_TASK_STATES, JobState, TaskState
 
 blueprint = Blueprint("job_pages", __name__)
 
@@ -39,13 +39,12 @@ blueprint = Blueprint("job_pages", __name__)
 MAX_POLLED = 8
 #: Clusterings of a job's page that show pictures, and how many.
 PREVIEWED, PREVIEW_CLUSTERS = 3, 6
-FAILURES_SHOWN, CLUSTERINGS_SHOWN = 20, 20
+FAILURES_SHOWN, CLUSTERINGS_SHOWN = 20, 50
 
 #: What a view returns: a place to go to, or a page with its status.
 Answer = Response | tuple[str, int]
 
 _OPEN_JOB = (JobState.QUEUED, JobState.RUNNING)
-_OPEN_TASK = (TaskState.QUEUED, TaskState.RUNNING)
 
 
 @blueprint.get("/")
@@ -192,11 +191,12 @@ def _job_page(job_id: str, problem: Refusal | None = None, form: str = "") -> st
         listed = sources.list_sources(connection, project_id, job_id, **dict(paging))
         failed = sources.list_sources(connection, project_id, job_id, limit=FAILURES_SHOWN, state=TaskState.FAILED)
         made = clusterings.list_clusterings(connection, project_id, job_id, limit=CLUSTERINGS_SHOWN)
-        previews = _previews(connection, project_id, made.items)
+        current = [each for each in made.items if not each.superseded or each.name]
+        previews = _previews(connection, project_id, current)
         models = list_models(connection, service().settings)
     page = paths.job_page(job_id)
     still = [job.links["self"]] if job.state in _OPEN_JOB else []
-    still += [clustering.links["self"] for clustering in made.items if clustering.state in _OPEN_TASK]
+    still += [clustering.links["self"] for clustering in made.items if clustering.state in OPEN_TASK_STATES]
     return render_template(
         "job.html",
         job=job,
@@ -207,7 +207,9 @@ def _job_page(job_id: str, problem: Refusal | None = None, form: str = "") -> st
         state=paging.state,
         cursor=paging.cursor,
         failed=failed,
-        clusterings=made,
+        clusterings=current,
+        older=[each for each in made.items if each not in current],
+        more_clusterings=made.next_cursor,
         previews=previews,
         further_models=[model for model in models if model.name not in job.models],
         algorithms=catalog.algorithms(),

@@ -6,15 +6,22 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
-from services.api import cursors, paths
+from services.api import clustering_words, cursors, paths
 from services.api.cursors import Page, cut
 from services.api.problems import NotFound
 from services.api.queries.jobs import require_job
 from services.api.queries.sources import failure
 from services.api.schemas import Clustering
 
-_CLUSTERINGS = """
-    SELECT c.id, c.job_id, c.round, c.model, c.settings, c.asked, c.created_at, c.key_frame_count, c.complete,
+#: Whether a later round clustered more of the job by the same settings as its clustering `c`.
+SUPERSEDED = """NOT c.asked AND EXISTS (
+    SELECT FROM clusterings later JOIN tasks made ON made.clustering_id = later.id AND made.state = 'succeeded'
+    WHERE later.job_id = c.job_id AND later.model = c.model AND later.settings_key = c.settings_key
+      AND NOT later.asked AND later.round > c.round)"""
+
+_CLUSTERINGS = f"""
+    SELECT c.id, c.job_id, c.name, c.round, {SUPERSEDED} AS superseded,
+           c.model, c.settings, c.asked, c.created_at, c.key_frame_count, c.complete,
            c.n_clusters_asked, c.n_clusters_used, c.seed, c.inertia, c.silhouette, c.noise_count, c.evidence, c.notes,
            t.state, t.error_kind, t.error, t.finished_at,
            ARRAY(SELECT size FROM clusters WHERE clustering_id = c.id ORDER BY label) AS sizes
@@ -54,7 +61,10 @@ def _clustering(row: Any) -> Clustering:
     return Clustering(
         id=row.id,
         job_id=row.job_id,
+        name=row.name,
+        title=clustering_words.title(row.model, row.settings, row.n_clusters_used),
         round=row.round,
+        superseded=row.superseded,
         model=row.model,
         settings=row.settings,
         asked=row.asked,
@@ -78,5 +88,7 @@ def _clustering(row: Any) -> Clustering:
             "job": paths.job(row.job_id),
             "clusters": paths.clustering_clusters(row.id),
             "page": paths.clustering_page(row.id),
+            # Noise goes by the id of its clustering.
+            **({"noise": paths.cluster(row.id), "noise_page": paths.cluster_page(row.id)} if row.noise_count else {}),
         },
     )

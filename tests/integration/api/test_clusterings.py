@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from itertools import pairwise
 
 import pytest
 from PIL import Image
@@ -162,6 +163,146 @@ def test_noise_is_counted_and_belongs_to_no_cluster(client, submit, workers):
     workers.cluster(job_id, noise=2)
     clustering = client.get(f"/api/v1/jobs/{job_id}/clusterings").json["clusterings"][0]
     assert (clustering["noise"], clustering["sizes"]) == (2, [2, 2])
+
+
+@pytest.fixture
+def noisy(client, submit, workers) -> dict:
+    """A clustering of 4 videos with 3 key frames each: 7 in noise, 3 and 2 in clusters."""
+    job_id = submit(4)["id"]
+    workers.extract(job_id)
+    workers.embed(job_id)
+    workers.cluster(job_id, noise=7)
+    return client.get(f"/api/v1/jobs/{job_id}/clusterings").json["clusterings"][0]
+
+
+@pytest.mark.parametrize("order", ["label", "size"])
+def test_noise_comes_last_of_the_clusters(client, noisy, order):
+    first = client.get(noisy["links"]["clusters"], query_string={"limit": 2, "order": order}).json
+    assert [c["label"] for c in first["clusters"]] == ([0, 1] if order == "label" else [1, 0])
+    query = {"limit": 2, "order": order, "cursor": first["next_cursor"]}
+    last = client.get(noisy["links"]["clusters"], query_string=query).json
+    [noise] = last["clusters"]
+    assert last["next_cursor"] is None
+    assert (noise["label"], noise["size"], noise["videos"], noise["video_share"]) == (-1, 7, 3, 0.75)
+    assert (noise["medoid"], noise["mean_distance"]) == (None, None)
+    assert len(noise["nearest"]) == 7
+    assert noise["links"]["self"] == noisy["links"]["noise"]
+    assert client.get(noise["links"]["self"]).json == noise
+
+
+def test_every_key_frame_is_in_a_cluster_or_in_the_noise(client, noisy):
+    by_label = {}
+    for cluster in client.get(noisy["links"]["clusters"]).json["clusters"]:
+        seen, cursor = [], None
+        while True:
+            query = {"limit": 2, **({"cursor": cursor} if cursor else {})}
+            page = client.get(cluster["links"]["key_frames"], query_string=query).json
+            seen += page["key_frames"]
+            cursor = page["next_cursor"]
+            if cursor is None:
+                break
+        by_label[cluster["label"]] = seen
+    assert {label: len(seen) for label, seen in by_label.items()} == {0: 2, 1: 3, -1: 7}
+    assert len({frame["id"] for seen in by_label.values() for frame in seen}) == 12
+    noise = by_label[-1]
+    assert {frame["distance"] for frame in noise} == {None}
+    videos = [frame["video_id"] for frame in noise]
+    assert all(videos.index(video) + videos.count(video) > i for i, video in enumerate(videos)), "video by video"
+    for before, after in pairwise(noise):
+        assert before["video_id"] != after["video_id"] or before["time_s"] < after["time_s"]
+
+
+def test_a_cursor_of_a_cluster_is_none_of_the_noise(client, noisy):
+    clusters = client.get(noisy["links"]["clusters"]).json["clusters"]
+    cursors = [client.get(c["links"]["key_frames"], query_string={"limit": 1}).json["next_cursor"] for c in clusters]
+    for cluster, cursor in zip(clusters, reversed(cursors), strict=True):
+        answer = client.get(cluster["links"]["key_frames"], query_string={"cursor": cursor})
+        assert answer.status_code == (422 if cluster["label"] in (-1, 0) else 200)
+
+
+def test_a_clustering_without_noise_has_none(client, clustering):
+    assert "noise" not in clustering["links"]
+    assert client.get(f"/api/v1/clusters/{clustering['id']}").status_code == 404
+
+
+def test_a_key_frame_names_its_clusters_also_noise(client, noisy):
+    for cluster in client.get(noisy["links"]["clusters"]).json["clusters"]:
+        frame = cluster["nearest"][0]
+        [found] = client.get(f"/api/v1/key-frames/{frame['id']}/clusters").json["clusters"]
+        assert (found["cluster_id"], found["label"], found["size"]) == (
+            cluster["id"],
+            cluster["label"],
+            cluster["size"],
+        )
+        assert (found["clustering_id"], found["title"]) == (noisy["id"], noisy["title"])
+        assert client.get(found["links"]["cluster"]).json["id"] == cluster["id"]
+
+
+# --- Names, copies, deletion
+
+
+def test_a_clustering_is_named_and_its_name_is_cleaned(client, clustering):
+    assert (clustering["name"], clustering["title"]) == ("", "hog_color, kmeans, 2 clusters")
+    address = clustering["links"]["self"]
+    answer = client.patch(address, json={"name": "  by\u202elook \x1b[2J"})
+    assert (answer.status_code, answer.json["name"]) == (200, client.get(address).json["name"])
+    assert answer.json["name"] == "bylook [2J" or "\x1b" not in answer.json["name"]
+    assert client.patch(address, json={"name": ""}).json["name"] == ""
+    for body in ({}, {"name": 3}, {"name": "x" * 201}, {"name": "a", "seed": 1}):
+        assert client.patch(address, json=body).status_code == 422, body
+    assert client.patch(f"/api/v1/clusterings/{UNKNOWN}", json={"name": "a"}).status_code == 404
+
+
+def test_a_clustering_that_is_there_already_is_not_made_again(client, job_id, clustering, workers):
+    address = f"/api/v1/jobs/{job_id}/clusterings"
+    same = client.post(address, json={})
+    assert (same.status_code, same.json["id"], same.json["state"]) == (202, clustering["id"], "succeeded")
+    other = client.post(address, json={"seed": 7, "name": "lucky"}).json
+    assert (other["name"], other["title"]) == ("lucky", "hog_color, kmeans, seed 7")
+    assert client.post(address, json={"seed": 7}).json["id"] == other["id"], "it is still to run"
+    workers.cluster(job_id)
+    assert client.post(address, json={"seed": 7}).json["id"] == other["id"]
+    assert len(client.get(address).json["clusterings"]) == 2
+    client.post(f"/api/v1/jobs/{job_id}/sources", json={"videos": ["https://example.org/more.mp4"]})
+    workers.finish(job_id)
+    assert client.post(address, json={"seed": 7}).json["id"] != other["id"], "there is more to cluster"
+
+
+def test_a_failed_clustering_is_made_again_when_it_is_asked_for_again(client, job_id, workers):
+    address = f"/api/v1/jobs/{job_id}/clusterings"
+    first = client.post(address, json={"seed": 7}).json
+    workers.fail(job_id, ErrorKind.BAD_VECTORS, "NaN", queue="clustering")
+    assert client.post(address, json={"seed": 7}).json["id"] != first["id"]
+
+
+def test_a_clustering_is_deleted_and_leaves_the_job_and_its_key_frames(client, job_id, clustering, cluster, workers):
+    assert client.delete(clustering["links"]["self"]).status_code == 204
+    for address in (clustering["links"]["self"], cluster["links"]["self"]):
+        assert client.get(address).status_code == 404
+    assert client.delete(clustering["links"]["self"]).status_code == 404
+    assert client.get(f"/api/v1/key-frames/{cluster['medoid']['id']}").status_code == 200
+    assert client.get(f"/api/v1/jobs/{job_id}").json["state"] == "succeeded"
+    asked = client.post(f"/api/v1/jobs/{job_id}/clusterings", json={}).json
+    assert client.delete(asked["links"]["self"]).status_code == 204, "one that a person asked for, though it is open"
+    assert client.get(f"/api/v1/jobs/{job_id}").json["state"] == "succeeded"
+
+
+def test_a_clustering_that_the_job_is_making_is_not_deleted(client, submit, workers):
+    job_id = submit(1)["id"]
+    workers.extract(job_id)
+    workers.embed(job_id)
+    [clustering] = client.get(f"/api/v1/jobs/{job_id}/clusterings").json["clusterings"]
+    answer = client.delete(clustering["links"]["self"])
+    assert (answer.status_code, answer.content_type) == (409, "application/problem+json")
+    client.post(f"/api/v1/jobs/{job_id}/cancel")
+    assert client.delete(clustering["links"]["self"]).status_code == 204
+
+
+def test_readers_neither_name_nor_delete(with_key):
+    reader = with_key("reader")
+    address = f"/api/v1/clusterings/{UNKNOWN}"
+    assert reader.patch(address, json={"name": "a"}).status_code == 403
+    assert reader.delete(address).status_code == 403
 
 
 def test_a_key_frame_says_where_and_when_it_was_seen(client, cluster, job_id):

@@ -173,10 +173,34 @@ def test_clusters_of_a_job_are_those_of_its_newest_clusterings(answered, reelmap
     assert answered("clusters", clustering["id"]) == answered("clusters", finished)
     assert len(answered("clusters", finished, "--limit", "1")["clusterings"][0]["clusters"]) == 1
     shown = reelmap("clusters", finished).stdout
-    assert "hog_color, kmeans: succeeded, 2 clusters of 6 key frames" in shown
+    assert "hog_color, kmeans, 2 clusters of 6 key frames: succeeded" in shown
     assert "a note" in shown
     result = reelmap("clusters", finished, "--model", "vit_mae_base")
     assert (result.exit_code, result.stdout) == (1, "")
+
+
+def test_noise_is_the_last_row(answered, reelmap, workers) -> None:
+    job_id = answered("submit", "https://a.example/1.mp4", "--model", "hog_color")["id"]
+    workers.extract(job_id)
+    workers.embed(job_id)
+    workers.cluster(job_id, n_clusters=1, noise=2)
+    [clustering] = answered("clusters", job_id)["clusterings"]
+    assert [cluster["label"] for cluster in clustering["clusters"]] == [0, -1]
+    *_, last, note = reelmap("clusters", job_id).stdout.splitlines()
+    assert last.split()[:3] == ["noise", "2", "1"] and note == "a note"
+
+
+def test_clusterings_are_listed_named_and_deleted_after_a_question(answered, reelmap, server: str, finished) -> None:
+    [clustering] = answered("clusterings", "list", finished)["clusterings"]
+    assert "hog_color, kmeans, 2 clusters" in reelmap("clusterings", "list", finished).stdout
+    assert answered("clusterings", "name", clustering["id"], "by look")["name"] == "by look"
+    assert "by look: hog_color, kmeans" in reelmap("clusterings", "list", finished).stdout
+    arguments = ["clusterings", "delete", clustering["id"], "--server", server]
+    asked = CliRunner().invoke(commands, arguments, input="n\n")
+    assert asked.exit_code == 1
+    assert "by look" in asked.stderr
+    assert answered("clusterings", "delete", clustering["id"], "--yes") == {"deleted": clustering["id"]}
+    assert answered("clusterings", "list", finished) == {"clusterings": []}
 
 
 def test_clusters_of_nothing_says_so(reelmap) -> None:
@@ -209,7 +233,8 @@ def test_models_are_listed_with_what_is_wrong_with_them(answered, reelmap) -> No
     by_name = {model["name"]: model for model in answered("models")["models"]}
     assert by_name["hog_color"]["available"]
     assert "REELMAP_WEIGHTS_DIR" in by_name["efficientnet_b0"]["problem"]
-    assert "REELMAP_WEIGHTS_DIR" in reelmap("models").stdout
+    shown = reelmap("models").stdout
+    assert "REELMAP_WEIGHTS_DIR" in shown and "dimension" in shown.splitlines()[0]
 
 
 def test_a_job_is_deleted_after_a_question(answered, reelmap, server: str, finished: str) -> None:

@@ -258,6 +258,68 @@ def test_clustering_again_leads_to_the_new_clustering(browse, client, finished, 
     assert browse(f"/jobs/{finished['id']}").all("main", "data-poll") == [clustering["links"]["self"]]
 
 
+def retried(send, workers, job: dict, *, found: bool) -> None:
+    """Try the job's failed source again, which then is there or is still not."""
+    send(f"/jobs/{job['id']}/retry")
+    if found:
+        workers.finish(job["id"])
+    else:
+        workers.fail(job["id"], ErrorKind.NOT_FOUND, "It is gone.")
+
+
+def test_clusterings_of_earlier_rounds_are_folded_away_unless_they_have_a_name(browse, client, submit, workers, send):
+    job = submit(2)
+    workers.fail(job["id"], ErrorKind.NOT_FOUND, "It is gone.")
+    workers.finish(job["id"])
+    retried(send, workers, job, found=False)
+    page = browse(f"/jobs/{job['id']}")
+    assert "of earlier rounds" not in page.text and "round 2" in page.text
+    retried(send, workers, job, found=True)
+    page = browse(f"/jobs/{job['id']}")
+    assert "1 clustering of earlier rounds" in page.text and "round 3" in page.text
+    newer, older = client.get(f"/api/v1/jobs/{job['id']}/clusterings").json["clusterings"]
+    assert (newer["round"], newer["superseded"]) == (3, False)
+    assert (older["round"], older["superseded"]) == (2, True)
+    assert older["links"]["page"] not in browse(newer["links"]["page"]).all("a", "href")
+    assert "A later round" in browse(older["links"]["page"]).text
+
+    send(f"{older['links']['page']}/name", name="as it was")
+    page = browse(f"/jobs/{job['id']}")
+    assert "of earlier rounds" not in page.text and "as it was" in page.text
+    assert older["links"]["page"] in browse(newer["links"]["page"]).all("a", "href")
+
+
+def test_a_clustering_is_named_by_a_form(browse, client, finished, send):
+    clustering = clustering_of(client, finished)
+    answer = send(f"{clustering['links']['page']}/name", name=f" By look{HOSTILE} ")
+    assert (answer.status_code, answer.location) == (303, clustering["links"]["page"])
+    for path in (clustering["links"]["page"], f"/jobs/{finished['id']}"):
+        assert f"By look{HOSTILE}" in browse(path).text
+    refused = Page(send(f"{clustering['links']['page']}/name", name="x" * 201))
+    assert refused.status == 422
+    assert "at most 200 characters" in refused.text
+
+
+def test_deleting_a_clustering_asks_first_and_leads_to_the_job(browse, client, finished, send):
+    clustering = clustering_of(client, finished)
+    assert "for good" in browse(clustering["links"]["page"]).text
+    answer = send(f"{clustering['links']['page']}/delete")
+    assert (answer.status_code, answer.location) == (303, f"/jobs/{finished['id']}#clusterings")
+    assert browse(clustering["links"]["page"]).status == 404
+    assert "Two clips: succeeded" in browse(f"/jobs/{finished['id']}").text
+
+
+def test_a_clustering_that_is_being_made_is_not_deleted(browse, client, submit, workers, send):
+    job = submit(1)
+    workers.extract(job["id"])
+    workers.embed(job["id"])
+    clustering = clustering_of(client, job)
+    assert "Delete this clustering" not in browse(clustering["links"]["page"]).text
+    page = Page(send(f"{clustering['links']['page']}/delete"))
+    assert page.status == 409
+    assert "cancel the job first" in page.text
+
+
 def test_a_refused_clustering_leaves_its_form_open(finished, send):
     page = Page(send(f"/jobs/{finished['id']}/clusterings", algorithm="hdbscan", n_clusters="3", seed="0"))
     assert page.status == 422
@@ -324,8 +386,8 @@ def test_a_key_frame_in_noise_says_so(browse, client, submit, workers):
     with workers.service.database.transaction() as connection:
         key_frame_id = connection.execute(text("SELECT key_frame_id FROM assignments WHERE label = -1")).scalar_one()
     page = browse(f"/key-frames/{key_frame_id}")
-    assert "Noise hog_color, kmeans" in page.text
-    assert clustering_of(client, job)["links"]["page"] in page.all("a", "href")
+    assert "Noise , 1 key frame hog_color, kmeans, 1 cluster" in page.text
+    assert clustering_of(client, job)["links"]["noise_page"] in page.all("a", "href")
 
 
 def test_a_key_frame_without_vectors_says_so(browse, client, submit, workers):
@@ -351,6 +413,28 @@ def test_every_link_of_every_page_leads_somewhere(browse, client, finished):
         found = [*page.all("a", "href"), *page.all("link", "href"), *page.all("img", "src"), *page.all("script", "src")]
         to_visit += [link.split("#")[0] for link in found if link.startswith("/")]
     assert len([path for path in visited if path.startswith("/key-frames/")]) >= 6
+
+
+@pytest.fixture
+def noisy(submit, workers) -> dict:
+    """A job of two videos whose clustering has 4 key frames in noise and 2 in a cluster."""
+    job = submit(2)
+    workers.extract(job["id"])
+    workers.embed(job["id"])
+    workers.cluster(job["id"], n_clusters=1, noise=4)
+    return job
+
+
+def test_noise_is_the_last_card_of_the_gallery_and_opens(browse, client, noisy):
+    clustering = clustering_of(client, noisy)
+    page = browse(clustering["links"]["page"])
+    assert "1 cluster of 6 key frames" in page.text
+    assert "Noise 4 of 6 key frames" in page.text
+    assert page.text.index("Cluster 0") < page.text.rindex("Noise 4 key frames in no cluster in 2 of 2 videos")
+    page = browse(clustering["links"]["noise_page"])
+    assert "Noise" in page.text and "Every key frame that is in no cluster, video by video" in page.text
+    shown = [href for href in page.all("a", "href") if href.startswith("/key-frames/")]
+    assert len(set(shown)) == 4
 
 
 # --- Search -------------------------------------------------------------------------------------------------------

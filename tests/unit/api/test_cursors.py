@@ -40,6 +40,8 @@ def test_a_cursor_gives_back_the_sort_key_that_it_was_made_of(values, readers):
         (["2026-01-02T03:04:05"], [cursors.time]),
         ([5], [cursors.time]),
         (["no id"], [cursors.identifier]),
+        ([0.5], [cursors.identifier]),
+        ([["0"]], [cursors.identifier]),
         ([float("nan")], [cursors.distance]),
         ([1e39], [cursors.distance]),
     ],
