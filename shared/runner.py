@@ -1,8 +1,9 @@
-"""The one shape of every stage: claim, load, compute, save, with a heartbeat beside it.
+"""The one shape of every stage's work: claim, load, compute, save, with a heartbeat beside it.
 
-`load` and `save` see rows only, each in a short transaction; `compute` fetches, decodes, embeds, reads and writes
-blobs, with no transaction open. What `compute` raises decides the task's end: `PermanentError` fails it,
-`TransientError` queues it again, anything else is a defect of ours and is tried again until the attempts are used up.
+A `Handler` says what that work is. Its `load` and `save` see rows only, each in a short transaction; `compute` fetches,
+decodes, embeds, reads and writes blobs, with no transaction open. What `compute` raises decides the task's end:
+`PermanentError` fails it, `TransientError` queues it again, anything else is a defect of ours and is tried again until
+the attempts are used up.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import os
 import socket
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -95,22 +97,29 @@ class Work:
         self._lost.set()
 
 
-@dataclass(frozen=True)
-class Stage(Generic[Loaded, Result]):
-    """How one stage does its tasks.
+class Handler(ABC, Generic[Loaded, Result]):
+    """How the tasks of one queue are done, as one worker process does it.
 
-    load: rows of one claimed task; None when they are gone (deleted meanwhile).
-    compute: the work on one or several tasks, one result for each in the same order.
-    save: writes the rows of one result; runs in the transaction that also ends the task.
-    fill: claims further tasks to do together with the first (rule 9 of DESIGN section 4).
+    deadline_s: how long one task, or several together, may take.
     """
 
-    name: str
     deadline_s: float
-    load: Callable[[Connection, Claim], Loaded | None]
-    compute: Callable[[Sequence[Loaded], Work], Sequence[Result]]
-    save: Callable[[Connection, Claim, Result], None]
-    fill: Callable[[Connection, Claim, Loaded], list[Claim]] | None = None
+
+    @abstractmethod
+    def load(self, connection: Connection, claim: Claim) -> Loaded | None:
+        """The rows that a claimed task is about; None when they are gone (deleted meanwhile)."""
+
+    def room(self, claim: Claim, loaded: Loaded) -> int:
+        """How many more key frames can be done together with this task, for further tasks of the same model."""
+        return 0
+
+    @abstractmethod
+    def compute(self, items: Sequence[Loaded], work: Work) -> Sequence[Result]:
+        """The work on one or several tasks: one result for each, in the same order."""
+
+    @abstractmethod
+    def save(self, connection: Connection, claim: Claim, loaded: Loaded, result: Result) -> None:
+        """Write the rows of one result, in the transaction that also ends the task."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +140,7 @@ class Runner:
         """Who holds a lease, for people reading the rows."""
         return f"{self.host}:{os.getpid()}"
 
-    def run_tasks(self, task_ids: Collection[str], stage: Stage[Loaded, Result]) -> None:
+    def run_tasks(self, task_ids: Collection[str], handler: Handler[Loaded, Result]) -> None:
         """Claim those of the tasks that can be claimed and bring each to an end or back into the queue.
 
         Returns normally whatever the tasks' outcome. Raises when the database stays away, and then the leases expire
@@ -150,23 +159,23 @@ class Runner:
             return
         failpoints.reach(f"{claims[0].queue}.claimed")
         try:
-            with self._heartbeat(claims, stage) as work:
-                items = self._load(claims, stage)
-                if stage.fill and items:
-                    more = self._fill(stage, items[0])
+            with self._heartbeat(claims, handler) as work:
+                items = self._load(claims, handler)
+                if items and (room := handler.room(*items[0])) > 0:
+                    more = self._claim_more(items[0][0], room)
                     claims += more
-                    items += self._load(more, stage)
+                    items += self._load(more, handler)
                 if items:
-                    self._finish(items, stage, work)
+                    self._finish(items, handler, work)
         except OSError as error:  # no folder to work in
             for claim in claims:
                 self._end_badly(claim, error)
 
-    def _load(self, claims: Sequence[Claim], stage: Stage[Loaded, Result]) -> list[tuple[Claim, Loaded]]:
+    def _load(self, claims: Sequence[Claim], handler: Handler[Loaded, Result]) -> list[tuple[Claim, Loaded]]:
         items = []
         for claim in claims:
             try:
-                loaded = self.database.retrying(lambda connection, claim=claim: stage.load(connection, claim))  # type: ignore[misc]
+                loaded = self.database.retrying(lambda connection, claim=claim: handler.load(connection, claim))  # type: ignore[misc]
             except Exception as error:
                 self._end_badly(claim, error)
                 continue
@@ -174,17 +183,19 @@ class Runner:
                 items.append((claim, loaded))
         return items
 
-    def _fill(self, stage: Stage[Loaded, Result], first: tuple[Claim, Loaded]) -> list[Claim]:
-        assert stage.fill
-        fill = stage.fill
-        return self.database.retrying(lambda connection: fill(connection, *first))
+    def _claim_more(self, first: Claim, room: int) -> list[Claim]:
+        return self.database.retrying(
+            lambda connection: tasks.claim_more(
+                connection, first, key_frames=room, owner=self.owner, lease_s=self.lease_s
+            )
+        )
 
-    def _finish(self, items: list[tuple[Claim, Loaded]], stage: Stage[Loaded, Result], work: Work) -> None:
+    def _finish(self, items: list[tuple[Claim, Loaded]], handler: Handler[Loaded, Result], work: Work) -> None:
         started = time.monotonic()
         try:
             work.check()
             failpoints.reach(f"{items[0][0].queue}.computing", items)
-            results = stage.compute([loaded for _, loaded in items], work)
+            results = handler.compute([loaded for _, loaded in items], work)
             failpoints.reach(f"{items[0][0].queue}.computed", items)
         except LeaseLost:
             logger.warning("the task is not ours any more, dropping it", extra=_names("lease_lost", items))
@@ -200,22 +211,22 @@ class Runner:
             if len(items) > 1:
                 # One of them spoils it for all: do each by itself, so that only the guilty one ends badly.
                 for item in items:
-                    self._finish([item], stage, work)
+                    self._finish([item], handler, work)
                 return
             self._end_badly(items[0][0], error)
         else:
             computed_s = time.monotonic() - started
-            for (claim, _), result in zip(items, results, strict=True):
-                self._save(claim, result, stage)
+            for (claim, loaded), result in zip(items, results, strict=True):
+                self._save(claim, loaded, result, handler)
             logger.info(
-                "%s done in %.2f s", stage.name, computed_s, extra=_names("computed", items) | {"n": len(items)}
+                "%s done in %.2f s", items[0][0].queue, computed_s, extra=_names("computed", items) | {"n": len(items)}
             )
 
-    def _save(self, claim: Claim, result: Result, stage: Stage[Loaded, Result]) -> None:
+    def _save(self, claim: Claim, loaded: Loaded, result: Result, handler: Handler[Loaded, Result]) -> None:
         def save(connection: Connection) -> None:
             if not tasks.succeed(connection, claim):
                 raise LeaseLost
-            stage.save(connection, claim, result)
+            handler.save(connection, claim, loaded, result)
             if claim.job_id:
                 tasks.advance(connection, claim.job_id)
             failpoints.reach(f"{claim.queue}.before_commit")
@@ -265,12 +276,12 @@ class Runner:
             logger.warning("the task is not ours any more, its end is not recorded", extra=_name("fenced", claim))
 
     @contextmanager
-    def _heartbeat(self, claims: list[Claim], stage: Stage[Loaded, Result]) -> Iterator[Work]:
+    def _heartbeat(self, claims: list[Claim], handler: Handler[Loaded, Result]) -> Iterator[Work]:
         """Renew the leases of `claims` while the block runs, until the stage's deadline."""
         ended = threading.Event()
         sweep(self.work_folder)
         with work_folder(self.work_folder) as folder:
-            work = Work(folder, stage.deadline_s, self.stop_grace_s, self.stopping)
+            work = Work(folder, handler.deadline_s, self.stop_grace_s, self.stopping)
 
             def beat() -> None:
                 renew_at = time.monotonic() + self.heartbeat_s

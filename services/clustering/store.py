@@ -17,8 +17,8 @@ from shared.vectors import matrix
 
 
 @dataclass(frozen=True)
-class Vectors:
-    """The embeddings of one job under one model.
+class Corpus:
+    """The vectors of one job under one model, and whose they are.
 
     X: float32 (n, d), each key frame once, ordered by its first source's position, then by frame index.
     key_frame_ids: of the rows. videos: (n,), equal numbers for rows of one video.
@@ -33,7 +33,7 @@ class Vectors:
     settings: Mapping[str, Any]
 
 
-def load(connection: Connection, claim: Claim) -> Vectors | None:
+def load(connection: Connection, claim: Claim) -> Corpus | None:
     """What a clustering task clusters; None when the clustering was deleted."""
     clustering = connection.execute(
         text("SELECT model, settings FROM clusterings WHERE id = :id"), {"id": claim.clustering_id}
@@ -63,7 +63,7 @@ def load(connection: Connection, claim: Claim) -> Vectors | None:
         {"job": claim.job_id, "model": clustering.model},
     ).all()
     dimension = len(bytes(rows[0].vector)[4:]) // 4 if rows else 0
-    return Vectors(
+    return Corpus(
         X=matrix((row.vector for row in rows), dimension),
         key_frame_ids=tuple(row.id for row in rows),
         videos=np.array([row.video for row in rows], dtype=np.int64),
@@ -72,18 +72,17 @@ def load(connection: Connection, claim: Claim) -> Vectors | None:
     )
 
 
-def save(connection: Connection, claim: Claim, result: tuple[Vectors, Clustering]) -> None:
+def save(connection: Connection, claim: Claim, corpus: Corpus, clustering: Clustering) -> None:
     """Write the clustering's description, its clusters and which key frame is in which."""
-    vectors, clustering = result
     connection.execute(
         clusterings.update()
         .where(clusterings.c.id == claim.clustering_id)
         .values(
-            key_frame_count=len(vectors.key_frame_ids),
-            complete=vectors.complete,
+            key_frame_count=len(corpus.key_frame_ids),
+            complete=corpus.complete,
             n_clusters_asked=None if clustering.n_clusters_asked is None else str(clustering.n_clusters_asked),
             n_clusters_used=clustering.n_clusters_used,
-            seed=vectors.settings["seed"],
+            seed=corpus.settings["seed"],
             inertia=clustering.inertia,
             silhouette=clustering.silhouette,
             noise_count=clustering.noise,
@@ -91,7 +90,7 @@ def save(connection: Connection, claim: Claim, result: tuple[Vectors, Clustering
             notes=list(clustering.notes),
         )
     )
-    _write_clusters(connection, claim, vectors, clustering)
+    _write_clusters(connection, claim, corpus, clustering)
     connection.execute(
         insert(assignments),
         [
@@ -102,13 +101,13 @@ def save(connection: Connection, claim: Claim, result: tuple[Vectors, Clustering
                 "distance": None if label < 0 else float(distance),
             }
             for key_frame_id, label, distance in zip(
-                vectors.key_frame_ids, clustering.labels, clustering.distances, strict=True
+                corpus.key_frame_ids, clustering.labels, clustering.distances, strict=True
             )
         ],
     )
 
 
-def _write_clusters(connection: Connection, claim: Claim, vectors: Vectors, clustering: Clustering) -> None:
+def _write_clusters(connection: Connection, claim: Claim, corpus: Corpus, clustering: Clustering) -> None:
     if not clustering.clusters:
         return  # hdbscan may find nothing but noise
     connection.execute(
@@ -122,7 +121,7 @@ def _write_clusters(connection: Connection, claim: Claim, vectors: Vectors, clus
                 "mean_distance": float(clustering.distances[clustering.labels == cluster.label].mean()),
                 "centroid": cluster.centroid,
                 "scaled_centroid": cluster.scaled_centroid,
-                "medoid_id": vectors.key_frame_ids[cluster.medoid_index],
+                "medoid_id": corpus.key_frame_ids[cluster.medoid_index],
             }
             for cluster in clustering.clusters
         ],

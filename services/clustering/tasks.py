@@ -5,27 +5,36 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from sqlalchemy import Connection
+
 from services.clustering import store
 from services.clustering.clusterer import Clustering, ClusteringSettings, cluster
-from services.clustering.store import Vectors
+from services.clustering.store import Corpus
 from shared.catalog import COMMON_CLUSTERING
-from shared.pipeline import Stage as StageName
-from shared.runner import Stage, Work
+from shared.runner import Handler, Work
 from shared.settings import Settings
+from shared.tasks import Claim
 
 
-def make_stage(settings: Settings) -> Stage[Vectors, tuple[Vectors, Clustering]]:
-    """The stage as one worker process does it."""
-    return Stage(StageName.CLUSTERING, settings.clustering_deadline_s, store.load, compute, store.save)
+class ClusteringHandler(Handler[Corpus, Clustering]):
+    """What one worker process does with the vectors of a job."""
 
+    def __init__(self, settings: Settings) -> None:
+        self.deadline_s = settings.clustering_deadline_s
 
-def compute(loaded: Sequence[Vectors], work: Work) -> list[tuple[Vectors, Clustering]]:
-    """Cluster each; scikit-learn cannot be interrupted, so the deadline's last guard is Celery's hard limit."""
-    results = []
-    for vectors in loaded:
-        work.check()
-        results.append((vectors, cluster(vectors.X, _settings(vectors.settings), groups=vectors.videos)))
-    return results
+    def load(self, connection: Connection, claim: Claim) -> Corpus | None:
+        return store.load(connection, claim)
+
+    def save(self, connection: Connection, claim: Claim, loaded: Corpus, result: Clustering) -> None:
+        store.save(connection, claim, loaded, result)
+
+    def compute(self, items: Sequence[Corpus], work: Work) -> list[Clustering]:
+        """Cluster each; scikit-learn cannot be interrupted, so the deadline's last guard is Celery's hard limit."""
+        found = []
+        for corpus in items:
+            work.check()
+            found.append(cluster(corpus.X, _settings(corpus.settings), groups=corpus.videos))
+        return found
 
 
 def _settings(asked: Mapping[str, Any]) -> ClusteringSettings:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.clustering.tasks import make_stage
+from services.clustering.tasks import ClusteringHandler
 from shared.celery_app import StopSignal, run_worker
 from shared.pipeline import Queue
 from shared.settings import load_settings
@@ -15,12 +15,12 @@ def main() -> None:
     """Work until SIGTERM."""
     settings = load_settings()
     stop = StopSignal()
-    place = open_worker_context(settings, Queue.CLUSTERING, stop)
-    stage = make_stage(settings)
+    context = open_worker_context(settings, Queue.CLUSTERING, stop)
+    handler = ClusteringHandler(settings)
     run_worker(
         settings,
         Queue.CLUSTERING,
-        lambda task_id: place.runner.run_tasks([task_id], stage),
+        lambda task_id: context.runner.run_tasks([task_id], handler),
         stop=stop,
         tasks_per_process=20,
     )

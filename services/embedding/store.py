@@ -54,9 +54,8 @@ def load(connection: Connection, claim: Claim) -> PicturesWork | None:
     return PicturesWork(claim.model, tuple(row.id for row in rows), tuple(row.blob for row in rows))
 
 
-def save(connection: Connection, claim: Claim, vectors: tuple[PicturesWork, Vectors]) -> None:
+def save(connection: Connection, claim: Claim, work: PicturesWork, X: Vectors) -> None:
     """Write the vectors that are not there yet; a query's vector goes to its row, and who waits for it is told."""
-    work, X = vectors
     if claim.query_id is not None:
         connection.execute(
             text("UPDATE queries SET vector = CAST(:vector AS vector) WHERE id = :query"),

@@ -13,13 +13,12 @@ from services.embedding.embedder import Embedder, Rgb, Vectors, embed_all
 from services.embedding.loading import load_embedder
 from services.embedding.pictures import read_picture
 from services.embedding.store import PicturesWork
-from shared import catalog, tasks
+from shared import catalog
 from shared.blobs import BlobMissing, BlobStore
 from shared.db import Database
 from shared.errors import ErrorKind, PermanentError
 from shared.pipeline import CHUNK_SIZE, Queue
-from shared.pipeline import Stage as StageName
-from shared.runner import Runner, Stage, Work
+from shared.runner import Handler, Work
 from shared.settings import Settings
 from shared.tasks import Claim
 
@@ -56,35 +55,28 @@ class LoadedModels:
         return embedder
 
 
-def make_stage(
-    settings: Settings, queue: Queue, database: Database, blobs: BlobStore, runner: Runner
-) -> Stage[PicturesWork, tuple[PicturesWork, Vectors]]:
-    """The stage as one worker process does it, for the queue of key frames or of query pictures."""
-    loaded_models = LoadedModels(settings, database)
+class EmbeddingHandler(Handler[PicturesWork, Vectors]):
+    """What one worker process does with key frames, or with query pictures."""
 
-    def fill(connection: Connection, first: Claim, loaded: PicturesWork) -> list[Claim]:
-        return tasks.claim_more(
-            connection,
-            first,
-            key_frames=CHUNK_SIZE - len(loaded.ids),
-            owner=runner.owner,
-            lease_s=runner.lease_s,
-        )
+    def __init__(self, settings: Settings, database: Database, blobs: BlobStore) -> None:
+        self.deadline_s = settings.embedding_deadline_s
+        self._blobs = blobs
+        self._loaded_models = LoadedModels(settings, database)
 
-    def compute(works: Sequence[PicturesWork], work: Work) -> list[tuple[PicturesWork, Vectors]]:
-        embedder = loaded_models.get(works[0].model)
-        X = embed_all(embedder, _pictures(blobs, chain.from_iterable(w.blobs for w in works), work))
-        ends = np.cumsum([len(w.blobs) for w in works])[:-1]
-        return list(zip(works, np.split(X, ends), strict=True))
+    def load(self, connection: Connection, claim: Claim) -> PicturesWork | None:
+        return store.load(connection, claim)
 
-    return Stage(
-        StageName.EMBEDDING if queue is Queue.EMBEDDING else queue.value,
-        settings.embedding_deadline_s,
-        store.load,
-        compute,
-        store.save,
-        fill if queue is Queue.EMBEDDING else None,
-    )
+    def save(self, connection: Connection, claim: Claim, loaded: PicturesWork, result: Vectors) -> None:
+        store.save(connection, claim, loaded, result)
+
+    def room(self, claim: Claim, loaded: PicturesWork) -> int:
+        """Up to a whole chunk, which fills a GPU; a query is not kept waiting for others."""
+        return CHUNK_SIZE - len(loaded.ids) if claim.queue is Queue.EMBEDDING else 0
+
+    def compute(self, items: Sequence[PicturesWork], work: Work) -> list[Vectors]:
+        embedder = self._loaded_models.get(items[0].model)
+        X = embed_all(embedder, _pictures(self._blobs, chain.from_iterable(one.blobs for one in items), work))
+        return np.split(X, np.cumsum([len(one.blobs) for one in items])[:-1])
 
 
 def _pictures(blobs: BlobStore, names: Iterator[str], work: Work) -> Iterator[Rgb]:

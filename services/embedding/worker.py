@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from services.embedding.tasks import make_stage
+from services.embedding.tasks import EmbeddingHandler
 from shared.celery_app import StopSignal, run_worker
 from shared.pipeline import Queue, Stage
 from shared.settings import load_settings
@@ -24,12 +24,12 @@ def main() -> None:
     queue = Queue(parser.parse_args().queue)
     settings = load_settings()
     stop = StopSignal()
-    place = open_worker_context(settings, queue, stop)
-    stage = make_stage(settings, queue, place.database, place.blobs, place.runner)
+    context = open_worker_context(settings, queue, stop)
+    handler = EmbeddingHandler(settings, context.database, context.blobs)
     run_worker(
         settings,
         queue,
-        lambda task_id: place.runner.run_tasks([task_id], stage),
+        lambda task_id: context.runner.run_tasks([task_id], handler),
         stop=stop,
         tasks_per_process=500,
     )

@@ -14,6 +14,7 @@ from services.keyframes import extraction as pictures
 from services.keyframes.extraction import Extraction
 from shared import catalog, tasks
 from shared.blobs import BlobStore
+from shared.clean_text import one_clean_line
 from shared.errors import ErrorKind, TransientError
 from shared.tables import extractions, key_frames, sources, videos
 from shared.tasks import Claim
@@ -45,7 +46,6 @@ class SourceResult:
     title: str | None
     recipe: str
     analysis_recipe: str
-    settings: Mapping[str, Any]
     extraction_id: str
     extraction: Extraction | None
 
@@ -133,18 +133,15 @@ def new_extraction_id() -> str:
     return str(uuid.uuid4())
 
 
-def save(connection: Connection, claim: Claim, result: SourceResult) -> None:
+def save(connection: Connection, claim: Claim, source: SourceWork, result: SourceResult) -> None:
     """Write video, extraction and key frames once, and queue the embedding of what has no vector yet."""
     assert claim.job_id
-    project_id = connection.execute(
-        text("SELECT project_id FROM jobs WHERE id = :job"), {"job": claim.job_id}
-    ).scalar_one()
-    video_id = _keep_video(connection, project_id, result)
-    extraction_id = _keep_extraction(connection, claim, video_id, result)
+    video_id = _keep_video(connection, source.project_id, result)
+    extraction_id = _keep_extraction(connection, claim, video_id, source, result)
     connection.execute(
         sources.update()
         .where(sources.c.id == claim.source_id)
-        .values(video_id=video_id, extraction_id=extraction_id, title=result.title)
+        .values(video_id=video_id, extraction_id=extraction_id, title=one_clean_line(result.title or "") or None)
     )
     # The job's row last: models that somebody adds now are either seen here, or see this video.
     tasks.lock_job(connection, claim.job_id)
@@ -164,7 +161,9 @@ def _keep_video(connection: Connection, project_id: str, result: SourceResult) -
     return video_id
 
 
-def _keep_extraction(connection: Connection, claim: Claim, video_id: str, result: SourceResult) -> str:
+def _keep_extraction(
+    connection: Connection, claim: Claim, video_id: str, source: SourceWork, result: SourceResult
+) -> str:
     # A job shows a video once, also when the recipe's code changed between two of its sources.
     there: str | None = connection.execute(
         text(
@@ -181,19 +180,21 @@ def _keep_extraction(connection: Connection, claim: Claim, video_id: str, result
         raise TransientError(
             ErrorKind.INTERNAL, "the key frames that this video had were deleted meanwhile; it is cut up again"
         )
-    _write_extraction(connection, video_id, result, result.extraction)
+    _write_extraction(connection, video_id, source.settings, result, result.extraction)
     _take_vectors_over(connection, video_id, result)
     return result.extraction_id
 
 
-def _write_extraction(connection: Connection, video_id: str, result: SourceResult, extraction: Extraction) -> None:
+def _write_extraction(
+    connection: Connection, video_id: str, settings: Mapping[str, Any], result: SourceResult, extraction: Extraction
+) -> None:
     connection.execute(
         insert(extractions).values(
             id=result.extraction_id,
             video_id=video_id,
             recipe=result.recipe,
             analysis_recipe=result.analysis_recipe,
-            settings=dict(result.settings),
+            settings=dict(settings),
             frames=extraction.frames,
             duration_s=extraction.duration_s,
             facts=asdict(extraction.facts),

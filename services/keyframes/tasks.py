@@ -9,6 +9,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sqlalchemy import Connection
+
 from services.keyframes import store
 from services.keyframes.cell.decoder import Decoder
 from services.keyframes.extraction import Extraction
@@ -19,9 +21,9 @@ from shared.blobs import BlobMissing, BlobStore
 from shared.catalog import COMMON_KEY_FRAMES
 from shared.db import Database
 from shared.errors import ErrorKind, PermanentError
-from shared.pipeline import Stage as StageName
-from shared.runner import Stage, Work
+from shared.runner import Handler, Work
 from shared.settings import Settings
+from shared.tasks import Claim
 
 if TYPE_CHECKING:
     from shared.s3 import S3
@@ -30,38 +32,73 @@ if TYPE_CHECKING:
 READ_TIMEOUT_S = 15
 
 
-def make_stage(
-    settings: Settings, database: Database, blobs: BlobStore, decoder: Decoder
-) -> Stage[SourceWork, SourceResult]:
-    """The stage as one worker process does it."""
-    fetch_limits = FetchLimits(
-        max_bytes=settings.max_video_bytes,
-        max_redirects=settings.max_redirects,
-        connect_timeout_s=5,
-        read_timeout_s=READ_TIMEOUT_S,
-        total_timeout_s=settings.fetch_timeout_s,
-        max_duration_s=settings.max_video_s,
-    )
-    reach = Reach(settings.allow_private_hosts, settings.fetch_port_numbers)
-    buckets = _buckets(settings)
-    # The stage's deadline ends a video; the decoder's own limits also do where this process cannot look any more.
-    decode_limits = DecodeLimits(
-        max_duration_s=settings.max_video_s,
-        max_cpu_s=math.ceil(settings.keyframes_deadline_s),
-        max_wall_s=settings.keyframes_deadline_s,
-    )
+class KeyFramesHandler(Handler[SourceWork, SourceResult]):
+    """What one worker process does with sources."""
+
+    def __init__(self, settings: Settings, database: Database, blobs: BlobStore, decoder: Decoder) -> None:
+        self.deadline_s = settings.keyframes_deadline_s
+        self._database = database
+        self._blobs = blobs
+        self._decoder = decoder
+        self._fetch_limits = FetchLimits(
+            max_bytes=settings.max_video_bytes,
+            max_redirects=settings.max_redirects,
+            connect_timeout_s=5,
+            read_timeout_s=READ_TIMEOUT_S,
+            total_timeout_s=settings.fetch_timeout_s,
+            max_duration_s=settings.max_video_s,
+        )
+        self._reach = Reach(settings.allow_private_hosts, settings.fetch_port_numbers)
+        self._allow_generic_extractor = settings.allow_generic_extractor
+        self._buckets = _buckets(settings)
+        # The stage's deadline ends a video; the decoder's own limits also do where this process cannot look any more.
+        self._decode_limits = DecodeLimits(
+            max_duration_s=settings.max_video_s,
+            max_cpu_s=math.ceil(settings.keyframes_deadline_s),
+            max_wall_s=settings.keyframes_deadline_s,
+        )
+
+    def load(self, connection: Connection, claim: Claim) -> SourceWork | None:
+        return store.load(connection, claim)
+
+    def save(self, connection: Connection, claim: Claim, loaded: SourceWork, result: SourceResult) -> None:
+        store.save(connection, claim, loaded, result)
+
+    def compute(self, items: Sequence[SourceWork], work: Work) -> list[SourceResult]:
+        return [self._compute_one(source, work) for source in items]
+
+    def _compute_one(self, source: SourceWork, work: Work) -> SourceResult:
+        recipe = store.recipe(source.settings)
+        with self._fetched(source, work) as fetched:
+            known = self._database.retrying(
+                lambda connection: store.find_extraction(connection, source.project_id, fetched.sha256, recipe)
+            )
+            extraction = None if known else self._extract(source, fetched.path, work)
+        extraction_id = known or store.new_extraction_id()
+        if extraction:
+            store.put_pictures(self._blobs, extraction_id, extraction)
+        return SourceResult(
+            sha256=fetched.sha256,
+            size_bytes=fetched.size_bytes,
+            title=fetched.title,
+            recipe=recipe,
+            analysis_recipe=store.analysis_recipe(source.settings),
+            extraction_id=extraction_id,
+            extraction=extraction,
+        )
 
     @contextmanager
-    def brought(source: SourceWork, work: Work) -> Iterator[Fetched]:
+    def _fetched(self, source: SourceWork, work: Work) -> Iterator[Fetched]:
+        """The video's bytes in a file, for as long as the block runs: from where the URL leads, or an upload's."""
         if not source.url.startswith("upload:"):
             yield fetch(
                 source.url,
                 work.folder,
-                fetch_limits,
-                reach=reach,
+                self._fetch_limits,
+                reach=self._reach,
                 check=work.check,
-                allow_generic_extractor=settings.allow_generic_extractor,
-                buckets=buckets,
+                allow_generic_extractor=self._allow_generic_extractor,
+                buckets=self._buckets,
             )
             return
         if source.upload is None:
@@ -69,51 +106,25 @@ def make_stage(
         blob, sha256, file_name = source.upload
         with ExitStack() as stack:
             try:
-                path = stack.enter_context(blobs.open_file(blob, work.folder))
+                path = stack.enter_context(self._blobs.open_file(blob, work.folder))
             except BlobMissing:
                 raise PermanentError(
                     ErrorKind.UPLOAD_MISSING, f"the bytes of {source.url} ({file_name}) are gone; upload it again"
                 ) from None
             yield Fetched(path, sha256, path.stat().st_size, file_name, source.url, "file")
 
-    def compute(sources: Sequence[SourceWork], work: Work) -> list[SourceResult]:
-        return [compute_one(source, work) for source in sources]
-
-    def compute_one(source: SourceWork, work: Work) -> SourceResult:
-        recipe = store.recipe(source.settings)
-        with brought(source, work) as fetched:
-            known = database.retrying(
-                lambda connection: store.find_extraction(connection, source.project_id, fetched.sha256, recipe)
-            )
-            extraction = None if known else decode(source, fetched.path, work)
-        extraction_id = known or store.new_extraction_id()
-        if extraction:
-            store.put_pictures(blobs, extraction_id, extraction)
-        return SourceResult(
-            sha256=fetched.sha256,
-            size_bytes=fetched.size_bytes,
-            title=fetched.title,
-            recipe=recipe,
-            analysis_recipe=store.analysis_recipe(source.settings),
-            settings=source.settings,
-            extraction_id=extraction_id,
-            extraction=extraction,
-        )
-
-    def decode(source: SourceWork, path: Path, work: Work) -> Extraction:
+    def _extract(self, source: SourceWork, path: Path, work: Work) -> Extraction:
         not_its_own = ("strategy", *COMMON_KEY_FRAMES)
         parameters = {name: value for name, value in source.settings.items() if name not in not_its_own}
-        return decoder.extract(
+        return self._decoder.extract(
             path,
             work.folder / "pictures",
             source.settings["strategy"],
             parameters,
-            limits=decode_limits,
+            limits=self._decode_limits,
             check=work.check,
             picture_px=store.picture_px(source.settings),
         )
-
-    return Stage(StageName.KEYFRAMES, settings.keyframes_deadline_s, store.load, compute, store.save)
 
 
 def _buckets(settings: Settings) -> Buckets | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from services.keyframes.cell.decoder import Decoder
-from services.keyframes.tasks import make_stage
+from services.keyframes.tasks import KeyFramesHandler
 from shared.celery_app import StopSignal, run_worker
 from shared.pipeline import Queue
 from shared.settings import load_settings
@@ -19,12 +19,12 @@ def main() -> None:
     """Work until SIGTERM."""
     settings = load_settings()
     stop = StopSignal()
-    place = open_worker_context(settings, Queue.KEYFRAMES, stop)
-    stage = make_stage(settings, place.database, place.blobs, Decoder())
+    context = open_worker_context(settings, Queue.KEYFRAMES, stop)
+    handler = KeyFramesHandler(settings, context.database, context.blobs, Decoder())
     run_worker(
         settings,
         Queue.KEYFRAMES,
-        lambda task_id: place.runner.run_tasks([task_id], stage),
+        lambda task_id: context.runner.run_tasks([task_id], handler),
         stop=stop,
         processes=settings.keyframes_processes,
         tasks_per_process=VIDEOS_PER_PROCESS,

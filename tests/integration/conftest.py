@@ -124,7 +124,7 @@ class Rows:
 
     def cut_up(self, claim: Claim, *, key_frames_: int = 3, sha256: str | None = None) -> bool:
         """End a keyframes task with that many key frames, as the stage does. False: the task was not ours any more."""
-        return self.save(claim, keyframes_store.save, source_result(key_frames_, sha256 or f"sha-{next(_numbers)}"))
+        return self.save(claim, keyframes_store, source_result(key_frames_, sha256 or f"sha-{next(_numbers)}"))
 
     def embed(self, claim: Claim, *, dimension: int = 4) -> bool:
         """End an embedding task with a vector for each of its key frames, as the stage does."""
@@ -135,23 +135,27 @@ class Rows:
             return False
         vectors = [np.random.default_rng(zlib.crc32(blob.encode())).normal(size=dimension) for blob in work.blobs]
         X = np.array(vectors, dtype=np.float32).reshape(-1, dimension)
-        return self.save(claim, embedding_store.save, (work, X))
+        return self.save(claim, embedding_store, X, work)
 
     def cluster(self, claim: Claim) -> bool:
         """End a clustering task, as the stage does."""
         with self.database.transaction() as connection:
-            vectors = clustering_store.load(connection, claim)
-        if vectors is None:
+            corpus = clustering_store.load(connection, claim)
+        if corpus is None:
             return False
         settings = ClusteringSettings(parameters={"n_clusters": 2})
-        return self.save(claim, clustering_store.save, (vectors, cluster(vectors.X, settings, groups=vectors.videos)))
+        return self.save(claim, clustering_store, cluster(corpus.X, settings, groups=corpus.videos), corpus)
 
-    def save(self, claim: Claim, save: Callable[[Connection, Claim, Any], None], result: Any) -> bool:
-        """Succeed, save and advance in one transaction, as the runner does."""
+    def save(self, claim: Claim, store: Any, result: Any, loaded: Any = None) -> bool:
+        """Succeed, save and advance in one transaction, as the runner does.
+
+        store: the service's module. loaded: what it loaded before; None: what it loads now. False: not ours any more.
+        """
         with self.database.transaction() as connection:
             if not tasks.succeed(connection, claim):
                 return False
-            save(connection, claim, result)
+            loaded = loaded or store.load(connection, claim)
+            store.save(connection, claim, loaded, result)
             if claim.job_id:
                 tasks.advance(connection, claim.job_id)
         return True
@@ -175,7 +179,6 @@ def source_result(key_frames: int, sha256: str, *, known: str | None = None, **c
         "title": None,
         "recipe": "recipe",
         "analysis_recipe": "recipe",
-        "settings": {"strategy": "uniform", "every_s": 1.0},
         "extraction_id": known or keyframes_store.new_extraction_id(),
         "extraction": None if known else extraction,
     }

@@ -61,7 +61,7 @@ def test_vectors_come_back_as_they_were(rows, database):
     register(database, FakeModel())
     work = load(database, claim)
     X = np.array([[1e-7, 1 / 3, -2.5, 3e8], [0, 1, 2, 3]], dtype=np.float32)
-    rows.save(claim, store.save, (work, X))
+    rows.save(claim, store, X, work)
     kept = rows.all(
         "SELECT e.vector::text FROM embeddings e JOIN key_frames k ON k.id = key_frame_id ORDER BY position"
     )
@@ -75,7 +75,7 @@ def test_two_jobs_that_embed_the_same_video_at_once_write_each_vector_once(rows,
     works = {claim.task_id: load(database, claim) for claim in (first, second)}
     register(database, FakeModel())
     for claim in (second, first):
-        assert rows.save(claim, store.save, (works[claim.task_id], np.zeros((3, 4), np.float32)))
+        assert rows.save(claim, store, np.zeros((3, 4), np.float32), works[claim.task_id])
     assert rows.one("SELECT count(*) FROM embeddings") == 3
     assert rows.one("SELECT count(*) FROM tasks WHERE queue = 'clustering'") == 2
 
@@ -136,7 +136,7 @@ def test_a_query_picture_gets_its_vector_and_who_waits_is_told(rows, database, d
     try:
         listener.autocommit = True
         listener.cursor().execute(f"LISTEN {tasks.QUERIES_CHANNEL}")
-        rows.save(claim, store.save, (work, np.ones((1, 4), np.float32)))
+        rows.save(claim, store, np.ones((1, 4), np.float32), work)
         assert select.select([listener], [], [], 5)[0]
         listener.poll()
         assert [notify.payload for notify in listener.notifies] == [query_id]

@@ -204,7 +204,7 @@ def test_cleaning_up_while_videos_are_cut_up_and_jobs_deleted(make_rows, make_so
                 f"pictures/{result.extraction_id}/{n:07d}{small}.jpg" for n in (0, 10) for small in ("", "_small")
             ]
             put(blobs, scratch, *pictures, age_s=0)
-            assert own.save(claim, keyframes_store.save, result)
+            assert own.save(claim, keyframes_store, result)
             put(blobs, scratch, *pictures)  # the same bytes, two days old
             if turn % 2:
                 delete_job(database, blobs, DEFAULT_PROJECT_ID, job)

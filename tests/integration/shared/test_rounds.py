@@ -126,7 +126,7 @@ def test_a_clustering_that_is_still_running_may_come_out_as_that_of_the_next_rou
     assert rows.task_ids("clustering") == [], "the one that runs is waited for"
     assert rows.job_state(job_id) == "running"
     settings = ClusteringSettings(parameters={"n_clusters": 2})
-    rows.save(running, clustering_store.save, (vectors, cluster(vectors.X, settings, groups=vectors.videos)))
+    rows.save(running, clustering_store, cluster(vectors.X, settings, groups=vectors.videos), vectors)
     finish(rows, job_id)
     assert rows.job_state(job_id) == ("succeeded" if changed else "partly_failed")
     assert clusterings_of(rows, job_id) == ([("colour", 1), ("colour", 2)] if changed else [("colour", 2)])

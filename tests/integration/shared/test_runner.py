@@ -1,4 +1,4 @@
-"""The one shape of every stage, with real rows and small stages."""
+"""The one shape of every stage, with real rows and small handlers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from shared import tasks
 from shared.errors import ErrorKind, PermanentError, ProcessSpoiled, TransientError
-from shared.runner import CHECK_MARGIN_S, Runner, Stage
+from shared.runner import CHECK_MARGIN_S, Handler, Runner
 
 
 @pytest.fixture
@@ -30,16 +30,27 @@ def make_runner(database, tmp_path):
     return make
 
 
-def stage(
-    compute,
-    *,
-    deadline_s: float = 30,
-    load=lambda connection, claim: claim,
-    save=lambda connection, claim, result: None,
-    fill=None,
-) -> Stage:
-    """A stage that loads nothing but the claim itself."""
-    return Stage("test", deadline_s, load, compute, save, fill)
+class Small(Handler):
+    """Loads nothing but the claim itself, and saves nothing, where the test says no other."""
+
+    def __init__(self, compute, *, deadline_s: float = 30, load=None, save=None, room: int = 0) -> None:
+        self.deadline_s = deadline_s
+        self._compute = compute
+        self._load = load or (lambda connection, claim: claim)
+        self._save = save or (lambda connection, claim, loaded, result: None)
+        self._room = room
+
+    def load(self, connection, claim):
+        return self._load(connection, claim)
+
+    def room(self, claim, loaded):
+        return self._room
+
+    def compute(self, items, work):
+        return self._compute(items, work)
+
+    def save(self, connection, claim, loaded, result):
+        self._save(connection, claim, loaded, result)
 
 
 def the_task(rows):
@@ -50,10 +61,10 @@ def test_a_task_is_claimed_computed_saved_and_succeeds_in_one_transaction(rows, 
     rows.job()
     seen = []
 
-    def save(connection, claim, result):
+    def save(connection, claim, loaded, result):
         seen.append((claim.attempt, result))
 
-    make_runner().run_tasks(rows.task_ids("keyframes"), stage(lambda claims, work: ["result"], save=save))
+    make_runner().run_tasks(rows.task_ids("keyframes"), Small(lambda claims, work: ["result"], save=save))
     assert seen == [(1, "result")]
     assert the_task(rows).state == "succeeded"
 
@@ -62,7 +73,7 @@ def test_a_message_for_a_task_that_is_done_does_nothing(rows, make_runner):
     rows.job()
     ids = rows.task_ids("keyframes")
     runs = []
-    count = stage(lambda claims, work: [runs.append(claim) for claim in claims])
+    count = Small(lambda claims, work: [runs.append(claim) for claim in claims])
     make_runner().run_tasks(ids, count)
     make_runner().run_tasks(ids, count)
     assert len(runs) == 1
@@ -74,7 +85,7 @@ def test_a_permanent_error_fails_at_once_with_its_sentence(rows, make_runner):
     def compute(claims, work):
         raise PermanentError(ErrorKind.NOT_A_VIDEO, "this is a picture")
 
-    make_runner().run_tasks(rows.task_ids("keyframes"), stage(compute))
+    make_runner().run_tasks(rows.task_ids("keyframes"), Small(compute))
     assert the_task(rows) == ("failed", 1, "not_a_video", "this is a picture")
     assert rows.job_state(job_id) == "failed"
 
@@ -85,7 +96,7 @@ def test_a_transient_error_is_tried_again_later(rows, make_runner):
     def compute(claims, work):
         raise TransientError(ErrorKind.UNREACHABLE, "nobody answers")
 
-    make_runner().run_tasks(rows.task_ids("keyframes"), stage(compute))
+    make_runner().run_tasks(rows.task_ids("keyframes"), Small(compute))
     assert the_task(rows) == ("queued", 1, "unreachable", "nobody answers")
 
 
@@ -99,7 +110,7 @@ def test_a_defect_is_tried_again_and_its_reason_names_the_task(rows, make_runner
 
     for _ in range(3):
         rows.do("UPDATE tasks SET run_at = now()")
-        make_runner().run_tasks([task_id], stage(compute))
+        make_runner().run_tasks([task_id], Small(compute))
     state, attempt, kind, reason = the_task(rows)
     assert (state, attempt, kind) == ("failed", 3, "internal")
     assert task_id in reason and "KeyError" in reason
@@ -115,7 +126,7 @@ def test_a_task_that_cannot_be_loaded_uses_up_its_attempts(rows, make_runner):
 
     for _ in range(3):
         rows.do("UPDATE tasks SET run_at = now()")
-        make_runner().run_tasks([task_id], stage(lambda claims, work: [None], load=load))
+        make_runner().run_tasks([task_id], Small(lambda claims, work: [None], load=load))
     assert the_task(rows)[:3] == ("failed", 3, "internal")
     assert rows.job_state(job_id) == "failed"
 
@@ -125,7 +136,7 @@ def test_a_task_whose_loading_kills_its_worker_has_used_an_attempt(rows, make_ru
     [task_id] = rows.task_ids("keyframes")
     child = os.fork()
     if not child:
-        make_runner().run_tasks([task_id], stage(lambda claims, work: [None], load=lambda *_: os._exit(1)))
+        make_runner().run_tasks([task_id], Small(lambda claims, work: [None], load=lambda *_: os._exit(1)))
     os.waitpid(child, 0)
     assert the_task(rows)[:2] == ("running", 1)
 
@@ -140,10 +151,7 @@ def test_a_task_that_cannot_be_loaded_does_not_spoil_those_beside_it(rows, make_
             raise ValueError("no such thing")
         return claim
 
-    def fill(connection, claim, loaded):
-        return tasks.claim(connection, [bad], owner="test", lease_s=60)
-
-    make_runner().run_tasks([first], stage(lambda claims, work: [None] * len(claims), load=load, fill=fill))
+    make_runner().run_tasks([first, bad], Small(lambda claims, work: [None] * len(claims), load=load))
     assert dict(rows.all("SELECT id, state FROM tasks")) == {first: "succeeded", bad: "queued"}
 
 
@@ -153,7 +161,7 @@ def test_a_full_disk_is_tried_again_and_said_so(rows, make_runner):
     def compute(claims, work):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    make_runner().run_tasks(rows.task_ids("keyframes"), stage(compute))
+    make_runner().run_tasks(rows.task_ids("keyframes"), Small(compute))
     assert the_task(rows)[:3] == ("queued", 1, "disk_full")
 
 
@@ -161,7 +169,7 @@ def test_a_full_disk_is_tried_again_and_said_so(rows, make_runner):
 def test_a_worker_without_a_folder_to_work_in_says_so(rows, make_runner, tmp_path):
     rows.job()
     (tmp_path / "work").write_text("a file where the folder should be")
-    make_runner().run_tasks(rows.task_ids("keyframes"), stage(lambda claims, work: [None]))
+    make_runner().run_tasks(rows.task_ids("keyframes"), Small(lambda claims, work: [None]))
     assert the_task(rows)[:3] == ("queued", 1, "internal")
 
 
@@ -169,11 +177,11 @@ def test_a_worker_without_a_folder_to_work_in_says_so(rows, make_runner, tmp_pat
 def test_what_save_wrote_rolls_back_when_it_fails(rows, make_runner):
     job_id = rows.job()
 
-    def save(connection, claim, result):
+    def save(connection, claim, loaded, result):
         connection.exec_driver_sql("UPDATE jobs SET name = 'half written'")
         raise RuntimeError("the disk is on fire")
 
-    make_runner().run_tasks(rows.task_ids("keyframes"), stage(lambda claims, work: [None], save=save))
+    make_runner().run_tasks(rows.task_ids("keyframes"), Small(lambda claims, work: [None], save=save))
     assert rows.one("SELECT name FROM jobs WHERE id = :id", id=job_id) == ""
     assert the_task(rows).state == "queued"
 
@@ -187,7 +195,7 @@ def test_the_heartbeat_keeps_a_long_task_from_being_taken_back(rows, make_runner
             assert tasks.take_back_expired(connection) == []
         return [None]
 
-    make_runner(lease_s=0.5).run_tasks(rows.task_ids("keyframes"), stage(compute))
+    make_runner(lease_s=0.5).run_tasks(rows.task_ids("keyframes"), Small(compute))
     assert the_task(rows)[:2] == ("succeeded", 1)
 
 
@@ -208,7 +216,7 @@ def test_work_notices_within_a_heartbeat_that_its_job_was_cancelled(rows, make_r
         return [None]
 
     started = time.monotonic()
-    make_runner().run_tasks(rows.task_ids("keyframes"), stage(compute))
+    make_runner().run_tasks(rows.task_ids("keyframes"), Small(compute))
     assert noticed.is_set() and time.monotonic() - started < 2
     assert the_task(rows).state == "cancelled"
 
@@ -221,7 +229,7 @@ def test_the_deadline_fails_the_task_for_good(rows, make_runner):
             work.check()
             time.sleep(0.02)
 
-    make_runner().run_tasks(rows.task_ids("keyframes"), stage(compute, deadline_s=0.2))
+    make_runner().run_tasks(rows.task_ids("keyframes"), Small(compute, deadline_s=0.2))
     state, attempt, kind, reason = the_task(rows)
     assert (state, attempt, kind) == ("failed", 1, "deadline")
     assert reason.startswith("took longer than 0.2 s")
@@ -235,7 +243,7 @@ def test_a_worker_that_is_asked_to_stop_hands_its_task_back(rows, make_runner):
             work.check()
             time.sleep(0.02)
 
-    make_runner(stopping=lambda: True).run_tasks(rows.task_ids("keyframes"), stage(compute))
+    make_runner(stopping=lambda: True).run_tasks(rows.task_ids("keyframes"), Small(compute))
     assert the_task(rows) == ("queued", 1, None, None)
     assert rows.one("SELECT attempts_allowed FROM tasks") == 4
 
@@ -255,7 +263,7 @@ def test_a_computation_that_never_looks_up_is_handed_back_too(rows, make_runner)
     saved = []
     threading.Timer(0.2, stop.set).start()
     make_runner(stopping=stop.is_set).run_tasks(
-        rows.task_ids("keyframes"), stage(compute, save=lambda *_: saved.append(1))
+        rows.task_ids("keyframes"), Small(compute, save=lambda *_: saved.append(1))
     )
     assert seen == [(4,)]
     assert not saved and the_task(rows) == ("queued", 1, None, None)
@@ -270,10 +278,7 @@ def test_of_several_tasks_together_only_the_guilty_one_fails(rows, make_runner):
             raise PermanentError(ErrorKind.BAD_PICTURE, "one of them is bad")
         return [None] * len(claims)
 
-    def fill(connection, claim, loaded):
-        return tasks.claim(connection, [guilty, last], owner="test", lease_s=60)
-
-    make_runner().run_tasks([first], stage(compute, fill=fill))
+    make_runner().run_tasks([first, guilty, last], Small(compute))
     states = dict(rows.all("SELECT id, state FROM tasks"))
     assert states == {first: "succeeded", guilty: "failed", last: "succeeded"}
 
@@ -287,11 +292,8 @@ def test_each_of_several_tasks_keeps_its_own_fence(rows, make_runner):
         rows.do("UPDATE tasks SET attempt = attempt + 1 WHERE id = :id", id=stolen)
         return [None] * len(claims)
 
-    def fill(connection, claim, loaded):
-        return tasks.claim(connection, [stolen], owner="test", lease_s=60)
-
     make_runner().run_tasks(
-        [first], stage(compute, save=lambda connection, claim, result: saved.append(claim.task_id), fill=fill)
+        [first, stolen], Small(compute, save=lambda connection, claim, loaded, result: saved.append(claim.task_id))
     )
     assert saved == [first]
 
@@ -303,7 +305,7 @@ def test_the_work_folder_is_empty_afterwards(rows, make_runner, tmp_path):
         (work.folder / "download").write_bytes(b"x")
         return [None]
 
-    make_runner().run_tasks(rows.task_ids("keyframes"), stage(compute))
+    make_runner().run_tasks(rows.task_ids("keyframes"), Small(compute))
     assert list((tmp_path / "work").iterdir()) == []
 
 
@@ -315,7 +317,7 @@ def test_no_transaction_is_open_while_computing(rows, make_runner):
         idle.append(rows.one("SELECT count(*) FROM pg_stat_activity WHERE state = 'idle in transaction'"))
         return [None]
 
-    make_runner().run_tasks(rows.task_ids("keyframes"), stage(compute))
+    make_runner().run_tasks(rows.task_ids("keyframes"), Small(compute))
     assert idle == [0]
 
 
@@ -328,11 +330,8 @@ def test_a_process_that_lost_its_device_puts_all_its_tasks_off_and_says_so(rows,
         computed.append(len(claims))
         raise ProcessSpoiled(ErrorKind.DEVICE_LOST, "the GPU fell off the bus")
 
-    def fill(connection, claim, loaded):
-        return tasks.claim(connection, [second], owner="test", lease_s=60)
-
     with pytest.raises(ProcessSpoiled):
-        make_runner().run_tasks([first], stage(compute, fill=fill))
+        make_runner().run_tasks([first, second], Small(compute))
     assert computed == [2], "none of them is tried again in the same process"
     states = rows.all("SELECT state, attempt, error_kind FROM tasks WHERE queue = 'keyframes'")
     assert states == [("queued", 1, "device_lost")] * 2
@@ -342,5 +341,23 @@ def test_what_a_killed_sibling_left_is_swept_before_the_next_task(rows, make_run
     rows.job()
     (tmp_path / "work" / "work-of-the-dead").mkdir(parents=True)
     os.utime(tmp_path / "work" / "work-of-the-dead", (0, 0))
-    make_runner().run_tasks(rows.task_ids("keyframes"), stage(lambda claims, work: [None]))
+    make_runner().run_tasks(rows.task_ids("keyframes"), Small(lambda claims, work: [None]))
     assert list((tmp_path / "work").iterdir()) == []
+
+
+def test_a_handler_with_room_gets_further_tasks_of_the_same_model(rows, make_runner):
+    for _ in range(3):
+        rows.cut_up(*rows.claim(*rows.task_ids("keyframes", rows.job())), key_frames_=2)
+    first, *_ = rows.task_ids("embedding")
+    together = []
+
+    def compute(claims, work):
+        together.append(len(claims))
+        return [None] * len(claims)
+
+    make_runner().run_tasks([first], Small(compute, room=3))
+    assert together == [2], "two key frames each: one further task fits, and two would not"
+    assert rows.all("SELECT state, count(*) FROM tasks WHERE queue = 'embedding' GROUP BY state ORDER BY state") == [
+        ("queued", 1),
+        ("succeeded", 2),
+    ]

@@ -9,7 +9,7 @@ import pytest
 
 from services.keyframes.cell.decoder import Decoder
 from services.keyframes.store import SourceWork
-from services.keyframes.tasks import make_stage
+from services.keyframes.tasks import KeyFramesHandler
 from shared.db import Database
 from shared.errors import ErrorKind, PermanentError
 from shared.folder_blobs import FolderBlobs
@@ -21,10 +21,10 @@ from tests.fuzz.internet import Internet
 def refusal(url: str, folder: Path, **settings: Any) -> PermanentError:
     """Why the stage does not fetch a URL. It gives up before it asks for the database."""
     nowhere = Database("postgresql+psycopg2:///nowhere")
-    stage = make_stage(Settings(own_models={}, **settings), nowhere, FolderBlobs(folder / "blobs"), Decoder())
+    handler = KeyFramesHandler(Settings(own_models={}, **settings), nowhere, FolderBlobs(folder / "blobs"), Decoder())
     source = SourceWork("source", "project", url, {"strategy": "uniform"}, None)
     with pytest.raises(PermanentError) as caught:
-        stage.compute([source], Work(folder, stage.deadline_s, stop_grace_s=1, stopping=lambda: False))
+        handler.compute([source], Work(folder, handler.deadline_s, stop_grace_s=1, stopping=lambda: False))
     return caught.value
 
 
