@@ -22,6 +22,7 @@ from services.embedding.embedder import Embedder, Rgb, Vectors, embed_all
 from services.embedding.loading import load_embedder
 from services.embedding.pictures import read_picture
 from shared.catalog import Model, OwnModel, models
+from shared.weights import Weights
 
 SEEDS = range(5)
 TENSORFLOW_STYLE = {"resize_px": 256, "interpolation": "bilinear", "crop_px": 224, "mean": 0.5, "std": 0.5}
@@ -141,7 +142,7 @@ def _resized_to_256(transforms: Any) -> Any:
 
 
 def own_model(name: str) -> Model:
-    return Model(name, "", None, (OWN[name].weights,), None, OWN[name])
+    return Model(name, "", None, Weights((OWN[name].weights,)), OWN[name])
 
 
 def same_as_by_hand(random: Path, data: Path | None, pictures: Sequence[Rgb], device: str) -> Iterator[tuple[str, ...]]:

@@ -21,6 +21,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
+from shared.weights import HuggingFace, TorchvisionMember, Weights
+
 DEFAULT_MODELS = ("efficientnet_b0", "vit_mae_base")
 DEFAULT_STRATEGY = "shots"
 DEFAULT_ALGORITHM = "kmeans"
@@ -94,26 +96,22 @@ class Model:
     name: str
     title: str
     dimension: int | None
-    weights: tuple[str, ...] = ()  # accepted names inside the weights folder; empty: needs none
-    hub: str | None = None  # where the weights come from
+    weights: Weights | None = None  # None: needs none
     own: OwnModel | None = None
 
     def missing_weights(self, weights_dir: Path | None, hub: bool) -> str | None:
         """A sentence when the weights are known to be missing, else None (there, or perhaps on the hub)."""
-        if not self.weights:
+        weights = self.weights
+        if weights is None or not weights.names or weights.in_folder(weights_dir):
             return None
-        if any(
-            Path(weights_dir or "/", name).exists() for name in self.weights if weights_dir or Path(name).is_absolute()
-        ):
-            return None
-        if hub and self.hub:
+        if (weights.packaged and weights.packaged.path()) or (weights.hub and hub):
             return None
         where = f"in {weights_dir}" if weights_dir else "(REELMAP_WEIGHTS_DIR is not set)"
-        names = " or ".join(self.weights)
+        names = " or ".join(weights.names)
+        switched_off = " and the hub is switched off (REELMAP_HUB)" if weights.hub else ""
         return (
-            f"The weights of {self.name} are missing: no {names} {where}"
-            + (" and the hub is switched off (REELMAP_HUB)" if self.hub and not hub else "")
-            + (f". They come from {self.hub}; put them there, or choose another model." if self.hub else ".")
+            f"The weights of {self.name} are missing: no {names} {where}{switched_off}. "
+            "Put them there, or choose another model."
         )
 
 
@@ -163,8 +161,7 @@ def models(own_models: Mapping[str, Any]) -> dict[str, Model]:
     own_models: the setting, name -> fields of `OwnModel`. Raises `BadParameter` naming the model.
     """
     entries = {
-        name: Model(name, m.TITLE, m.DIMENSION, tuple(m.WEIGHTS), m.HUB)
-        for name, m in _modules("services.embedding.models").items()
+        name: Model(name, m.TITLE, m.DIMENSION, m.WEIGHTS) for name, m in _modules("services.embedding.models").items()
     }
     for name, given in own_models.items():
         if name in entries:
@@ -177,16 +174,15 @@ def models(own_models: Mapping[str, Any]) -> dict[str, Model]:
             raise BadParameter(name, f"own_models: {name}: library is {own.library!r}; torchvision or transformers")
         if own.pooling not in ("class_token", "mean", "pooler"):
             raise BadParameter(name, f"own_models: {name}: pooling is {own.pooling!r}; class_token, mean or pooler")
-        entries[name] = Model(name, f"own model ({own.library})", None, own=own, **_own_weights(own))
+        entries[name] = Model(name, f"own model ({own.library})", None, _own_weights(own), own)
     return entries
 
 
-def _own_weights(own: OwnModel) -> dict[str, Any]:
-    """Where an own model's weights may be, as far as that can be told without its library."""
-    if own.library == "torchvision" and re.fullmatch(r"\w+_Weights\.\w+", own.weights):
-        return {}  # only torchvision knows the file of a weights member
-    may_be_on_hub = own.library == "transformers" and not Path(own.weights).is_absolute()
-    return {"weights": (own.weights,), "hub": own.weights if may_be_on_hub else None}
+def _own_weights(own: OwnModel) -> Weights:
+    if own.library == "torchvision":
+        is_member = re.fullmatch(r"\w+_Weights\.\w+", own.weights)
+        return Weights(hub=TorchvisionMember(own.weights)) if is_member else Weights((own.weights,))
+    return Weights((own.weights,), hub=None if Path(own.weights).is_absolute() else HuggingFace(own.weights))
 
 
 def known(kind: str, name: str, entries: Mapping[str, Any]) -> Any:

@@ -122,7 +122,7 @@ def usable_models(names: str | None, settings: Settings) -> Sequence[str]:
     if names is not None:
         return [catalog.known("model", name, known).name for name in re.split(r"[,\s]+", names.strip())]
     choice = choose_models([known[name] for name in MODELS], settings.weights_dir, use_hub=settings.hub)
-    for sentence in choice.left_out:
+    for sentence in choice.left_out.values():
         say(sentence)
     say(f"Models: {', '.join(choice.usable)}")
     return choice.usable

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from services.embedding.weights import Hub, TorchFile, hub_of
+from services.embedding.weights import at_hand, download, named
 from shared import catalog
 from shared.catalog import Model
 from shared.logs import configure_logging
@@ -54,38 +54,28 @@ def fetch_weights(models: Sequence[Model], weights_dir: Path, *, hub: bool) -> N
 
 
 def _is_there(model: Model, weights_dir: Path) -> bool:
-    names, _ = _names_and_source(model)
-    return not names or any((weights_dir / name).exists() for name in names)
+    return model.weights is None or at_hand(model.weights, weights_dir) is not None
 
 
 def _names(models: Sequence[Model]) -> str:
     return ", ".join(model.name for model in models)
 
 
-def _names_and_source(model: Model) -> tuple[tuple[str, ...], Hub | None]:
-    """The accepted names of the weights in the folder, none for a model that needs none, and where they come from."""
-    if model.own is not None and not model.weights:
-        # A member of torchvision's weights, whose file only torchvision knows.
-        source = hub_of(f"torchvision {model.own.weights}")
-        assert isinstance(source, TorchFile)
-        return (source.name,), source
-    return model.weights, hub_of(model.hub)
-
-
 def _fetch(model: Model, weights_dir: Path) -> None:
-    names, source = _names_and_source(model)
-    if source is None:
-        raise OSError(f"no hub is known for them; put {' or '.join(names)} into {weights_dir} yourself")
+    assert model.weights is not None
+    weights = named(model.weights)
+    if weights.hub is None:
+        raise OSError(f"no hub is known for them; put {' or '.join(weights.names)} into {weights_dir} yourself")
     # Fetched beside the place where they belong, and put there when they are whole.
     with tempfile.TemporaryDirectory(prefix=".fetch-", dir=weights_dir) as folder:
         logger.info("fetching the weights of %s", model.name, extra={"event": "weights_fetching"})
-        found = source.download(Path(folder, "cache"))
+        found = download(weights.hub, Path(folder, "cache"))
         whole = Path(folder, "whole")
         if found.is_dir():
             shutil.copytree(found, whole)  # a hub's cache holds links
         else:
             shutil.copyfile(found, whole)
-        target = weights_dir / names[0]
+        target = weights_dir / weights.names[0]
         target.parent.mkdir(parents=True, exist_ok=True)
         os.replace(whole, target)
         logger.info("the weights of %s are in %s", model.name, target, extra={"event": "weights_fetched"})

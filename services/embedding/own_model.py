@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from services.embedding.embedder import Embedder
-from services.embedding.weights import HuggingFace, find_weights
 from shared.errors import ErrorKind, PermanentError
 
 if TYPE_CHECKING:
@@ -33,24 +32,22 @@ class OwnModel(Protocol):
     def preprocessing(self) -> Mapping[str, Any] | None: ...
 
 
-def load_own(own: OwnModel, weights_dir: Path | None, *, hub: bool, device: str) -> Embedder:
-    """The embedder that the setting describes; its dimension is measured, not declared.
+def load_own(own: OwnModel, path: Path, *, device: str) -> Embedder:
+    """The embedder that the setting describes, with the weights in `path`; its dimension is measured, not declared.
 
     Raises `PermanentError`: weights_missing, or bad_parameters when the setting does not fit the network.
     """
     load = {"torchvision": _load_torchvision, "transformers": _load_transformers}[own.library]
-    return load(own, weights_dir, hub=hub, device=device)
+    return load(own, path, device=device)
 
 
-def _load_torchvision(own: OwnModel, weights_dir: Path | None, *, hub: bool, device: str) -> Embedder:
+def _load_torchvision(own: OwnModel, path: Path, *, device: str) -> Embedder:
     """Weights: a member such as `ResNet50_Weights.IMAGENET1K_V2`, or a state dict with `architecture`."""
     import torchvision
 
     from services.embedding.torchvision_backbone import architecture_of, load_backbone
-    from services.embedding.weights import TorchFile
 
     pretrained = _torchvision_weights(own.weights)
-    source = TorchFile(pretrained.url) if pretrained else None
     architecture = architecture_of(pretrained) if pretrained else own.architecture
     networks = torchvision.models.list_models(module=torchvision.models)
     if architecture is None or architecture not in networks:
@@ -59,7 +56,6 @@ def _load_torchvision(own: OwnModel, weights_dir: Path | None, *, hub: bool, dev
     if own.pooling != pooling:
         raise _bad_setting(own, f"`pooling` of torchvision's {architecture} is {pooling}, not {own.pooling}")
     preprocessing = _preprocessing(own, architecture, pretrained)
-    path = find_weights(own.weights, (source.name if source else own.weights,), weights_dir, source, hub=hub)
     return load_backbone(own.weights, architecture, path, preprocessing, device=device)
 
 
@@ -95,14 +91,12 @@ def _preprocessing(own: OwnModel, architecture: str, pretrained: WeightsEnum | N
     raise _bad_setting(own, f"the file is none of torchvision's own, so it needs `preprocessing`: {needed}")
 
 
-def _load_transformers(own: OwnModel, weights_dir: Path | None, *, hub: bool, device: str) -> Embedder:
+def _load_transformers(own: OwnModel, path: Path, *, device: str) -> Embedder:
     """Weights: a folder, or a repository of Hugging Face such as `facebook/dinov2-base`."""
     from services.embedding.transformers_backbone import load_backbone
 
-    repository = None if Path(own.weights).is_absolute() else HuggingFace(own.weights)
-    folder = find_weights(own.weights, (own.weights,), weights_dir, repository, hub=hub)
     unused = () if own.pooling == "pooler" else ("pooler.",)
-    backbone = load_backbone(own.weights, folder, "AutoModel", unused=unused)
+    backbone = load_backbone(own.weights, path, "AutoModel", unused=unused)
 
     def forward(pixel_values: torch.Tensor) -> torch.Tensor:
         pooled = _pooled(own.pooling, _output(backbone.network, pixel_values))

@@ -88,6 +88,19 @@ def load_backbone(
         network.load_state_dict({name: value for name, value in state.items() if not name.startswith(f"{head}.")})
     except Exception as error:  # the file can be anything, and torch raises from EOFError to AttributeError
         raise unusable(model, path, error) from error
+    return embedder_of(model, architecture, network, preprocessing, device=device, dimension=dimension)
+
+
+def embedder_of(
+    model: str,
+    architecture: str,
+    network: nn.Module,
+    preprocessing: Preprocessing,
+    *,
+    device: str,
+    dimension: int | None = None,
+) -> TorchEmbedder:
+    """The embedder of a network that has its weights and gives its features, pooled or as a map (batch, d, H, W)."""
 
     def prepare(rgb: Rgb) -> dict[str, torch.Tensor]:
         return {"pixels": preprocessing(rgb)}

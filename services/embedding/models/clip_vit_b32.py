@@ -9,6 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from shared.weights import HuggingFace, Weights
+
 if TYPE_CHECKING:
     import torch
 
@@ -16,16 +18,13 @@ if TYPE_CHECKING:
 
 TITLE = "CLIP ViT-B/32: picture features from the space shared with words"
 DIMENSION = 512
-WEIGHTS = ("clip_vit_b32", "openai/clip-vit-base-patch32")
-HUB = "openai/clip-vit-base-patch32"
+WEIGHTS = Weights(("clip_vit_b32", "openai/clip-vit-base-patch32"), hub=HuggingFace("openai/clip-vit-base-patch32"))
 
 
-def load(weights_dir: Path | None, *, hub: bool, device: str) -> Embedder:
+def load(weights: Path, *, device: str) -> Embedder:
     from services.embedding.transformers_backbone import load_backbone
-    from services.embedding.weights import HuggingFace, find_weights
 
-    folder = find_weights("clip_vit_b32", WEIGHTS, weights_dir, HuggingFace(HUB), hub=hub)
-    backbone = load_backbone("clip_vit_b32", folder, "CLIPVisionModelWithProjection")
+    backbone = load_backbone("clip_vit_b32", weights, "CLIPVisionModelWithProjection")
 
     def forward(pixel_values: torch.Tensor) -> torch.Tensor:
         features: torch.Tensor = backbone.network(pixel_values=pixel_values).image_embeds

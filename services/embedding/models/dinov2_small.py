@@ -9,6 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from shared.weights import HuggingFace, Weights
+
 if TYPE_CHECKING:
     import torch
 
@@ -16,16 +18,13 @@ if TYPE_CHECKING:
 
 TITLE = "DINOv2 small: class token of a self-supervised vision transformer"
 DIMENSION = 384
-WEIGHTS = ("dinov2_small", "facebook/dinov2-small")
-HUB = "facebook/dinov2-small"
+WEIGHTS = Weights(("dinov2_small", "facebook/dinov2-small"), hub=HuggingFace("facebook/dinov2-small"))
 
 
-def load(weights_dir: Path | None, *, hub: bool, device: str) -> Embedder:
+def load(weights: Path, *, device: str) -> Embedder:
     from services.embedding.transformers_backbone import load_backbone
-    from services.embedding.weights import HuggingFace, find_weights
 
-    folder = find_weights("dinov2_small", WEIGHTS, weights_dir, HuggingFace(HUB), hub=hub)
-    backbone = load_backbone("dinov2_small", folder, "Dinov2Model")
+    backbone = load_backbone("dinov2_small", weights, "Dinov2Model")
 
     def forward(pixel_values: torch.Tensor) -> torch.Tensor:
         tokens: torch.Tensor = backbone.network(pixel_values=pixel_values).last_hidden_state

@@ -11,23 +11,25 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from shared.weights import TorchvisionMember, Weights
+
 if TYPE_CHECKING:
     from services.embedding.embedder import Embedder
 
-
 TITLE = "EfficientNet-B0, ImageNet: pooled features of a convolutional network"
 DIMENSION = 1280
-WEIGHTS = ("efficientnet_b0.pth", "efficientnet_b0_rwightman-7f5810bc.pth")
-HUB = "torchvision EfficientNet_B0_Weights.IMAGENET1K_V1"
+WEIGHTS = Weights(
+    ("efficientnet_b0.pth", "efficientnet_b0_rwightman-7f5810bc.pth"),
+    hub=TorchvisionMember("EfficientNet_B0_Weights.IMAGENET1K_V1"),
+)
 
 
-def load(weights_dir: Path | None, *, hub: bool, device: str) -> Embedder:
+def load(weights: Path, *, device: str) -> Embedder:
     from torchvision.models import EfficientNet_B0_Weights
 
     from services.embedding.torchvision_backbone import Preprocessing, load_backbone
-    from services.embedding.weights import TorchFile, find_weights
 
-    pretrained = EfficientNet_B0_Weights.IMAGENET1K_V1
-    path = find_weights("efficientnet_b0", WEIGHTS, weights_dir, TorchFile(pretrained.url), hub=hub)
-    preprocessing = Preprocessing.of(pretrained)
-    return load_backbone("efficientnet_b0", "efficientnet_b0", path, preprocessing, device=device, dimension=DIMENSION)
+    preprocessing = Preprocessing.of(EfficientNet_B0_Weights.IMAGENET1K_V1)
+    return load_backbone(
+        "efficientnet_b0", "efficientnet_b0", weights, preprocessing, device=device, dimension=DIMENSION
+    )

@@ -14,12 +14,11 @@ if TYPE_CHECKING:
 
 TITLE = "HOG and colour histograms: no network, no weights, a baseline"
 DIMENSION = 404
-WEIGHTS: tuple[str, ...] = ()
-HUB = None
+WEIGHTS = None
 
 
-def load(weights_dir: Path | None, *, hub: bool, device: str) -> Embedder:
-    """Needs no weights, no hub and no particular device."""
+def load(weights: Path | None, *, device: str) -> Embedder:
+    """Needs no weights and no particular device."""
     from services.embedding.hog_color import HogColor
 
     return HogColor()

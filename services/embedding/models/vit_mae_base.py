@@ -11,6 +11,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from shared.weights import HuggingFace, Weights
+
 if TYPE_CHECKING:
     import torch
 
@@ -18,17 +20,14 @@ if TYPE_CHECKING:
 
 TITLE = "ViT-MAE base: mean of a vision transformer's tokens, nothing masked"
 DIMENSION = 768
-WEIGHTS = ("vit_mae_base", "facebook/vit-mae-base")
-HUB = "facebook/vit-mae-base"
+WEIGHTS = Weights(("vit_mae_base", "facebook/vit-mae-base"), hub=HuggingFace("facebook/vit-mae-base"))
 
 
-def load(weights_dir: Path | None, *, hub: bool, device: str) -> Embedder:
+def load(weights: Path, *, device: str) -> Embedder:
     from services.embedding.transformers_backbone import load_backbone
     from services.embedding.vit_mae import all_tokens
-    from services.embedding.weights import HuggingFace, find_weights
 
-    folder = find_weights("vit_mae_base", WEIGHTS, weights_dir, HuggingFace(HUB), hub=hub)
-    backbone = load_backbone("vit_mae_base", folder, "ViTMAEModel")
+    backbone = load_backbone("vit_mae_base", weights, "ViTMAEModel")
 
     def forward(pixel_values: torch.Tensor) -> torch.Tensor:
         return all_tokens(backbone.network, pixel_values).mean(1)

@@ -12,6 +12,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from shared.weights import HuggingFace, Weights
+
 if TYPE_CHECKING:
     import torch
 
@@ -19,19 +21,16 @@ if TYPE_CHECKING:
 
 TITLE = "ViT-MAE base: the blog post's sum of tokens, 75 % masked (to compare with)"
 DIMENSION = 768
-WEIGHTS = ("vit_mae_base", "facebook/vit-mae-base")
-HUB = "facebook/vit-mae-base"
+WEIGHTS = Weights(("vit_mae_base", "facebook/vit-mae-base"), hub=HuggingFace("facebook/vit-mae-base"))
 SEED = 0
 MASK_RATIO = 0.75
 
 
-def load(weights_dir: Path | None, *, hub: bool, device: str) -> Embedder:
+def load(weights: Path, *, device: str) -> Embedder:
     from services.embedding.transformers_backbone import load_backbone
     from services.embedding.vit_mae import noise_of, patch_count
-    from services.embedding.weights import HuggingFace, find_weights
 
-    folder = find_weights("vit_mae_base_masked_sum", WEIGHTS, weights_dir, HuggingFace(HUB), hub=hub)
-    backbone = load_backbone("vit_mae_base_masked_sum", folder, "ViTMAEModel")
+    backbone = load_backbone("vit_mae_base_masked_sum", weights, "ViTMAEModel")
     network = backbone.network
     network.config.mask_ratio = MASK_RATIO
     patches = patch_count(network)

@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.util import find_spec
 from pathlib import Path
 
 from packaging.requirements import Requirement
@@ -158,16 +159,15 @@ def failpoints(subject: Subject) -> Found:
 
 def weights(subject: Subject) -> Found:
     """Whether the models that a job gets when it names none can be used."""
+    for library in ("torchvision", "transformers"):
+        if find_spec(library) is None:
+            return unknown(f"{library} is not installed; only machines that run the embedding worker need weights.")
     settings = subject.settings
     known = catalog.models(settings.own_models)
-    try:
-        choice = choose_models(list(known.values()), settings.weights_dir, use_hub=settings.hub)
-    except ModuleNotFoundError as error:
-        return unknown(f"{error.name} is not installed; only machines that run the embedding worker need weights.")
+    choice = choose_models(list(known.values()), settings.weights_dir, use_hub=settings.hub)
     unusable = [name for name in catalog.DEFAULT_MODELS if name not in choice.usable]
     if unusable:
-        begins = tuple(begin for name in unusable for begin in (f"{name} ", f"The weights of {name} "))
-        why = " ".join(sentence for sentence in choice.left_out if sentence.startswith(begins))
+        why = " ".join(choice.left_out[name] for name in unusable)
         return bad(f"{why} Until then, name a model that needs no weights: --model hog_color.")
     return good(f"Usable: {', '.join(choice.usable)}.")
 

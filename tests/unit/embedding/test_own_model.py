@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,8 @@ import torch
 import torchvision
 import transformers
 
-from services.embedding.own_model import load_own
+from services.embedding.loading import load_embedder
+from shared import catalog
 from shared.errors import ErrorKind, PermanentError
 
 PREPROCESSING = {"resize_px": 40, "interpolation": "bilinear", "crop_px": 32, "mean": 0.5, "std": 0.5}
@@ -58,9 +59,14 @@ def weights_folder(tmp_path_factory, vit_folder):
     return folder
 
 
+def load_own(own, weights_folder, *, hub=False):
+    [model] = [model for model in catalog.models({own.weights: asdict(own)}).values() if model.own]
+    return load_embedder(model, weights_folder, hub=hub, device="cpu")
+
+
 @pytest.fixture
 def load(weights_folder):
-    return lambda own: load_own(own, weights_folder, hub=False, device="cpu")
+    return lambda own: load_own(own, weights_folder)
 
 
 @pytest.mark.parametrize(
@@ -100,7 +106,7 @@ def test_the_way_of_pooling_is_part_of_the_fingerprint(load):
 
 def test_an_absolute_path_is_taken(weights_folder):
     own = Own("transformers", str(weights_folder / "vit"))
-    assert load_own(own, None, hub=True, device="cpu").dimension == 32
+    assert load_own(own, None, hub=True).dimension == 32
 
 
 @pytest.mark.parametrize(
@@ -151,7 +157,7 @@ def test_really_trained_networks_load_and_masking_is_off(data_dir):
     pictures = [np.asarray(picture) for picture in _photos(data_dir / "images", 4)]
 
     def embed(own):
-        return load_own(own, data_dir / "weights", hub=False, device="cpu").embed_batch(pictures)
+        return load_own(own, data_dir / "weights").embed_batch(pictures)
 
     plain = embed(Own("transformers", "vit_tiny", pooling="class_token"))
     unmasked = embed(Own("transformers", "vit_tiny_mae_layout", pooling="class_token"))

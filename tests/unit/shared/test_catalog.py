@@ -124,7 +124,7 @@ def test_missing_weights_are_known_before_any_task(tmp_path):
     sentence = model.missing_weights(tmp_path, hub=False)
     assert sentence and "efficientnet_b0" in sentence and str(tmp_path) in sentence
     assert model.missing_weights(tmp_path, hub=True) is None, "the hub may have them"
-    (tmp_path / model.weights[0]).touch()
+    (tmp_path / model.weights.names[0]).touch()
     assert model.missing_weights(tmp_path, hub=False) is None
     assert catalog.models({})["hog_color"].missing_weights(None, hub=False) is None
 
@@ -146,7 +146,7 @@ def test_what_is_known_of_own_weights_depends_on_the_library(tmp_path):
 def test_a_file_in_the_current_folder_is_not_the_weights(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     model = catalog.models({})["efficientnet_b0"]
-    (tmp_path / model.weights[0]).touch()
+    (tmp_path / model.weights.names[0]).touch()
     assert model.missing_weights(None, hub=False)
 
 

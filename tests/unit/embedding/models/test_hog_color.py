@@ -14,7 +14,7 @@ COLOR = slice(324, 404)
 
 @pytest.fixture
 def embed():
-    embedder = hog_color.load(None, hub=False, device="cpu")
+    embedder = hog_color.load(None, device="cpu")
     return lambda *pictures: embedder.embed_batch(pictures)
 
 
