@@ -1,6 +1,6 @@
 """Whose blobs these are: a small blob says which database's rows name them.
 
-Housekeeping removes what no row names. Beside an empty database, or that of another Reelmap, this would be everything.
+gc removes what no row names. Beside an empty database, or that of another Reelmap, this would be everything.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ from shared import failpoints, tasks
 from shared.db import Database, is_unavailable
 from shared.errors import ErrorKind, PermanentError, ProcessSpoiled, TransientError, one_line
 from shared.tasks import Claim
-from shared.work_folders import sweep, work_folder
+from shared.work_folders import gc, work_folder
 
 logger = logging.getLogger(__name__)
 
@@ -279,7 +279,7 @@ class Runner:
     def _heartbeat(self, claims: list[Claim], handler: Handler[Loaded, Result]) -> Iterator[Work]:
         """Renew the leases of `claims` while the block runs, until the stage's deadline."""
         ended = threading.Event()
-        sweep(self.work_folder)
+        gc(self.work_folder)
         with work_folder(self.work_folder) as folder:
             work = Work(folder, handler.deadline_s, self.stop_grace_s, self.stopping)
 

@@ -38,7 +38,7 @@ def work_folder(parent: Path) -> Iterator[Path]:
         os.close(fd)
 
 
-def sweep(parent: Path) -> None:
+def gc(parent: Path) -> None:
     """Remove the folders of processes that ended without doing so."""
     for folder in abandoned(parent):
         shutil.rmtree(folder, ignore_errors=True)

@@ -14,7 +14,7 @@ from shared.db import Database
 from shared.pipeline import Queue
 from shared.runner import Runner
 from shared.settings import Settings
-from shared.work_folders import sweep
+from shared.work_folders import gc
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ def open_worker_context(settings: Settings, queue: Queue, stopping: Callable[[],
     failpoints.arm(settings.failpoints_folder)
     folder = settings.work_folder or Path(tempfile.gettempdir(), "reelmap")
     folder = folder / queue.value
-    sweep(folder)
+    gc(folder)
     database = Database(settings.database_url, application_name=f"reelmap-{queue.value}")
     runner = Runner(
         database=database,

@@ -16,7 +16,7 @@ from shared.blob_stores import open_blobs
 from shared.logs import configure_logging
 from shared.settings import Settings, load_settings
 from shared.startup import explained
-from shared.work_folders import sweep
+from shared.work_folders import gc
 
 logger = logging.getLogger(__name__)
 
@@ -84,7 +84,7 @@ def main() -> None:
     open_blobs(settings)
     check_settings(settings)
     if settings.work_folder:
-        sweep(settings.work_folder)  # uploads that were on their way when a process was killed
+        gc(settings.work_folder)  # uploads that were on their way when a process was killed
     logger.info("answering on http://%s:%d", settings.api_host, settings.api_port, extra={"event": "server_started"})
     Server(settings, listener_fd).run()
 

@@ -138,7 +138,7 @@ def show_clustering(clustering: Json, found: Iterable[Json], names: Mapping[int,
             percent(cluster["video_share"]),
             "" if cluster["mean_distance"] is None else f"{cluster['mean_distance']:.3f}",
             *([names.get(cluster["label"], "")] if names else []),
-            place_of(cluster["medoid"] or cluster["nearest"][0]),
+            video_and_time(cluster["medoid"] or cluster["nearest"][0]),
         )
     console.print(rows)
     for note in clustering["notes"]:
@@ -172,7 +172,7 @@ def search(
         return
     rows = table("key frame", "distance", "where", right=("distance",))
     for result in answer["results"]:
-        rows.add_row(result["id"], f"{result['distance']:.4f}", place_of(result))
+        rows.add_row(result["id"], f"{result['distance']:.4f}", video_and_time(result))
     results().print(rows)
 
 
@@ -193,7 +193,7 @@ def models(server: str, as_json: bool) -> None:
     results().print(rows)
 
 
-def place_of(key_frame: Json) -> str:
+def video_and_time(key_frame: Json) -> str:
     """Where a key frame is: the video's title or address, and the second."""
     source = key_frame["sources"][0] if key_frame["sources"] else None
     name = (source["title"] or source["url"]) if source else key_frame["video_id"]

@@ -27,7 +27,7 @@ from services.command_line.output import print_json, results, say, size, table
 @click.option(
     "--folder",
     type=click.Path(file_okay=False, path_type=Path),
-    help="The data folder of `reelmap up` to clean up, running or not.  "
+    help="The data folder of `reelmap up` to look through, running or not.  "
     f"[default: {DEFAULT_FOLDER}; with REELMAP_DATABASE_URL set, the servers that the settings name]",
 )
 @click.option(
@@ -46,21 +46,24 @@ def gc(delete: bool, older_than_hours: float, folder: Path | None, adopt: bool, 
 
     if folder is None and not names_servers():
         folder = DEFAULT_FOLDER
-    heaps = collect(
+    found = collect(
         folder.expanduser() if folder else None, older_than_s=older_than_hours * 3600, delete=delete, adopt=adopt
     )
     if as_json:
-        unused = [{**asdict(heap), "oldest_at": _time(heap.oldest_at)} for heap in heaps]
+        unused = [{**asdict(garbage), "oldest_at": _time(garbage.oldest_at)} for garbage in found]
         print_json({"deleted": delete, "older_than_hours": older_than_hours, "unused": unused})
         return
     rows = table("what", "how many", "size", "the oldest", right=("how many", "size"))
-    for heap in heaps:
+    for garbage in found:
         rows.add_row(
-            heap.kind, f"{heap.count:,}", size(heap.size_bytes) if heap.size_bytes else "", _time(heap.oldest_at)
+            garbage.kind,
+            f"{garbage.count:,}",
+            size(garbage.size_bytes) if garbage.size_bytes else "",
+            _time(garbage.oldest_at),
         )
     results().print(rows)
-    total_bytes = sum(heap.size_bytes for heap in heaps)
-    if not any(heap.count for heap in heaps):
+    total_bytes = sum(garbage.size_bytes for garbage in found)
+    if not any(garbage.count for garbage in found):
         say("There is nothing to remove.")
     elif delete:
         say(f"Removed, {size(total_bytes)} in all.")

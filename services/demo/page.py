@@ -10,7 +10,7 @@ import jinja2
 
 from services.client import Json
 from services.clustering.quality import Agreement
-from services.command_line.explore import place_of
+from services.command_line.explore import video_and_time
 from services.command_line.output import clock, percent
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -55,7 +55,7 @@ def write_page(
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True, undefined=jinja2.StrictUndefined
     )
-    environment.filters.update(percent=percent, clock=clock, place=place_of)
+    environment.filters.update(percent=percent, clock=clock, video_and_time=video_and_time)
     page = folder / "index.html"
     page.write_text(
         environment.get_template("page.html").render(

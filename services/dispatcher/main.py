@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 from sqlalchemy.exc import DBAPIError
 
 from services.dispatcher.dispatch import Dispatcher
-from shared import failpoints, housekeeping
+from shared import failpoints, gc
 from shared.blob_stores import open_blobs
 from shared.blobs import BlobStore
 from shared.celery_app import make_celery, send
@@ -35,7 +35,7 @@ LOCK = 0x5265656D
 #: The next look after a turn that sent something: workers may have claimed all of it long before the interval ends.
 BUSY_INTERVAL_S = 0.2
 
-HOUSEKEEPING_EVERY_S = 3600
+GC_EVERY_S = 3600
 LOOK_FOR_LEAD_S = 0.2
 STOP_CLEANING_S = 2
 
@@ -94,7 +94,7 @@ def run(settings: Settings, stopping: Callable[[], bool]) -> None:
         resend_after_s=settings.resend_after_s,
     )
     leads = threading.Event()
-    cleaner = threading.Thread(target=_keep_house, args=(settings, database, blobs, leads, stopping), daemon=True)
+    cleaner = threading.Thread(target=_collect_hourly, args=(settings, database, blobs, leads, stopping), daemon=True)
     cleaner.start()
     wait_s = SHORTEST_WAIT_S
     while not stopping():
@@ -138,24 +138,24 @@ def _lead(
         wake.close()
 
 
-def _keep_house(
+def _collect_hourly(
     settings: Settings, database: Database, blobs: BlobStore, leads: threading.Event, stopping: Callable[[], bool]
 ) -> None:
-    """Clean up at once and every hour while we lead, beside the turns: walking over a million blobs takes a while."""
-    older_than_s = max(housekeeping.KEPT_S, housekeeping.least_age_s(settings))
+    """Collect at once and every hour while we lead, beside the turns: walking over a million blobs takes a while."""
+    older_than_s = max(gc.KEPT_S, gc.least_age_s(settings))
     while not stopping():
         if not leads.wait(LOOK_FOR_LEAD_S):
             continue
         try:
-            heaps = housekeeping.tidy(database, blobs, older_than_s=older_than_s, delete=True)
+            found = gc.collect(database, blobs, older_than_s=older_than_s, delete=True)
         except (DBAPIError, OSError, TransientError) as error:
-            logger.warning("could not clean up: %s", one_line(error), extra={"event": "not_clean"})
+            logger.warning("gc failed: %s", one_line(error), extra={"event": "gc_failed"})
         except PermanentError as error:
-            logger.error("does not clean up: %s", error, extra={"event": "not_ours"})
+            logger.error("gc removes nothing: %s", error, extra={"event": "not_ours"})
         else:
-            if removed := ", ".join(f"{heap.count} {heap.kind}" for heap in heaps if heap.count):
-                logger.info("removed what nothing uses: %s", removed, extra={"event": "cleaned"})
-        _wait(HOUSEKEEPING_EVERY_S, stopping, AliveFile(None))
+            if removed := ", ".join(f"{garbage.count} {garbage.kind}" for garbage in found if garbage.count):
+                logger.info("removed what nothing uses: %s", removed, extra={"event": "gc"})
+        _wait(GC_EVERY_S, stopping, AliveFile(None))
 
 
 def _wait(seconds: float, stopping: Callable[[], bool], alive: AliveFile) -> bool:

@@ -6,7 +6,7 @@ read by the next version of Postgres and on another kind of machine, and carries
 
 A Reelmap that runs goes on while it is backed up. Blobs are written before the rows that name them, so the order is:
 all blobs; then one snapshot of the rows; then the blobs that came in meanwhile; then the dump of that snapshot. A blob
-whose rows are deleted in between is an orphan in the backup, which the first clean-up after a restore removes.
+whose rows are deleted in between is an orphan in the backup, which the first gc after a restore removes.
 """
 
 from __future__ import annotations

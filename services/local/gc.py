@@ -11,7 +11,7 @@ from pathlib import Path
 from sqlalchemy.exc import DBAPIError
 
 from services.local.installation import WORK, blobs_folder_of, open_installation
-from shared import housekeeping
+from shared import gc
 from shared.blob_stores import open_blobs
 from shared.blobs import BlobStore
 from shared.db import Database, is_unavailable
@@ -31,7 +31,7 @@ class _Stores:
     may_be_written: bool
 
 
-def collect(folder: Path | None, *, older_than_s: float, delete: bool, adopt: bool = False) -> list[housekeeping.Heap]:
+def collect(folder: Path | None, *, older_than_s: float, delete: bool, adopt: bool = False) -> list[gc.Garbage]:
     """Remove what nothing uses and is older than that, or only look for it. Returns what that is, kind by kind.
 
     folder: of `reelmap up`, running or not; None takes the servers of the settings. adopt: take a store for ours that
@@ -41,7 +41,7 @@ def collect(folder: Path | None, *, older_than_s: float, delete: bool, adopt: bo
     whose Reelmap does not run.
     """
     with _stores(folder) as stores:
-        least_s = housekeeping.least_age_s(stores.settings)
+        least_s = gc.least_age_s(stores.settings)
         if stores.may_be_written and older_than_s < least_s:
             raise PermanentError(
                 ErrorKind.BAD_PARAMETERS,
@@ -50,7 +50,7 @@ def collect(folder: Path | None, *, older_than_s: float, delete: bool, adopt: bo
             )
         try:
             _require_schema(stores.database)
-            return housekeeping.tidy(
+            return gc.collect(
                 stores.database,
                 stores.blobs,
                 _work_folders(stores.settings),

@@ -1,4 +1,4 @@
-"""One lock order: whatever people, workers, dispatchers and housekeeping do at once, none waits in a circle.
+"""One lock order: whatever people, workers, dispatchers and gc do at once, none waits in a circle.
 
 Postgres ends one transaction of a circle with SQLSTATE 40P01 (deadlock detected). Many hands on few jobs look for one.
 LOCKS_S=60 looks longer, LOCKS_SEED repeats what the hands chose.
@@ -23,7 +23,7 @@ from services.api.commands import jobs as commands
 from services.api.commands.deletion import delete_job
 from services.api.problems import Conflict, NotFound
 from services.api.schemas import ClusteringRequest
-from shared import housekeeping, tasks
+from shared import gc, tasks
 from shared.db import Database
 from shared.errors import ErrorKind, PermanentError, TransientError
 from shared.folder_blobs import FolderBlobs
@@ -162,16 +162,16 @@ class Crowd:
                 tasks.forget_sent(connection, queue)
         return "dispatch"
 
-    def tidy(self, chance: random.Random) -> str:
-        housekeeping.tidy(self.database, self.blobs, older_than_s=0, delete=True, adopt=True)
+    def collect(self, chance: random.Random) -> str:
+        gc.collect(self.database, self.blobs, older_than_s=0, delete=True, adopt=True)
         time.sleep(0.1)
-        return "tidy"
+        return "collect"
 
 
 def test_nobody_waits_in_a_circle(rows, impatient, tmp_path):
     settings = load_settings({"REELMAP_DATABASE_URL": rows.database.url, "REELMAP_HUB": "yes"})
     crowd = Crowd(rows, FolderBlobs(tmp_path), settings)
-    hands = [crowd.work] * WORKERS + [crowd.meddle] * PEOPLE + [crowd.dispatch] * 2 + [crowd.tidy]
+    hands = [crowd.work] * WORKERS + [crowd.meddle] * PEOPLE + [crowd.dispatch] * 2 + [crowd.collect]
     threads = [threading.Thread(target=crowd.run, args=pair) for pair in enumerate(hands)]
     for thread in threads:
         thread.start()

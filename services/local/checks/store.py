@@ -14,7 +14,7 @@ from shared.blob_stores import open_blobs
 from shared.blobs import BlobEntry, BlobMissing
 from shared.db import Database
 from shared.errors import PermanentError, TransientError
-from shared.housekeeping import KEPT_S, PROBES, is_referred, require_ours, tidy
+from shared.gc import KEPT_S, PROBES, collect, is_referred, require_ours
 from shared.settings import SettingError, Settings
 
 #: How long a store that says nothing is waited for.
@@ -140,10 +140,16 @@ def orphans(subject: Subject) -> Found:
     if not _is_named(subject.settings):
         return unknown("The settings name no store of pictures, or its folder is not there.")
     try:
-        heaps = tidy(subject.db, open_blobs(subject.settings, patience_s=PATIENCE_S), older_than_s=KEPT_S, delete=False)
+        found = collect(
+            subject.db, open_blobs(subject.settings, patience_s=PATIENCE_S), older_than_s=KEPT_S, delete=False
+        )
     except (PermanentError, TransientError) as error:
         return bad(_sentence(error))
-    kinds = [f"{heap.count:,} {heap.kind} ({heap.size_bytes / 1e6:,.1f} MB)" for heap in heaps if heap.size_bytes]
+    kinds = [
+        f"{garbage.count:,} {garbage.kind} ({garbage.size_bytes / 1e6:,.1f} MB)"
+        for garbage in found
+        if garbage.size_bytes
+    ]
     if not kinds:
         return good("Nothing lies there that no row names.")
     return good(f"Nothing uses {', '.join(kinds)}: `reelmap gc` would remove them, as the dispatcher does every hour.")

@@ -117,7 +117,7 @@ def test_servers_that_are_away_or_have_another_schema_are_one_sentence(
     assert gc().exit_code == 2
 
 
-def test_a_data_folder_is_cleaned_up_whether_it_runs_or_not(guard, tmp_path: Path) -> None:
+def test_a_data_folder_is_looked_through_whether_it_runs_or_not(guard, tmp_path: Path) -> None:
     folder = tmp_path / "data"
     assert "There is no Reelmap in" in gc("--folder", folder).stderr
     folder.mkdir()

@@ -199,7 +199,7 @@ def test_messages_of_other_versions_do_no_harm(start, celery, redis, redis_url, 
     assert " ERROR " not in started.said and "Traceback" not in started.said
 
 
-def test_only_the_dispatcher_that_leads_cleans_up(start, rows, redis_url, database_url, tmp_path):
+def test_only_the_dispatcher_that_leads_collects(start, rows, redis_url, database_url, tmp_path):
     wake = Wake(database_url)
     assert wake.try_lead()
     blobs = tmp_path / "blobs"

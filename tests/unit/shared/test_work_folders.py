@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.work_folders import LOCK, UNLOCKED_FOR_S, sweep, work_folder
+from shared.work_folders import LOCK, UNLOCKED_FOR_S, gc, work_folder
 
 
 def test_it_is_there_and_then_it_is_not(tmp_path):
@@ -22,7 +22,7 @@ def test_it_is_there_and_then_it_is_not(tmp_path):
 
 def test_a_sweep_leaves_what_is_in_use(tmp_path):
     with work_folder(tmp_path) as folder:
-        sweep(tmp_path)
+        gc(tmp_path)
         assert folder.is_dir()
 
 
@@ -32,11 +32,11 @@ def test_a_sweep_removes_what_a_killed_process_left(tmp_path):
     process.start()
     while not list(tmp_path.glob("work-*/video")):
         time.sleep(0.02)
-    sweep(tmp_path)
+    gc(tmp_path)
     assert len(list(tmp_path.iterdir())) == 1, "it is alive, whatever its number is called here"
     process.kill()
     process.join()
-    sweep(tmp_path)
+    gc(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -50,11 +50,11 @@ def _work_until_killed(parent: Path) -> None:
 def test_a_folder_that_is_just_being_made_or_removed_is_left(tmp_path, name):
     made = tmp_path / name
     made.mkdir()
-    sweep(tmp_path)
+    gc(tmp_path)
     assert made.is_dir()
     long_ago = time.time() - UNLOCKED_FOR_S - 1
     os.utime(made, (long_ago, long_ago))
-    sweep(tmp_path)
+    gc(tmp_path)
     assert not made.exists()
 
 
@@ -64,7 +64,7 @@ def test_folders_and_sweeps_do_not_disturb_each_other(tmp_path):
 
     def work() -> None:
         for _ in range(200):
-            sweep(tmp_path)
+            gc(tmp_path)
             with work_folder(tmp_path) as folder:
                 if not (folder / LOCK).exists():
                     lost.append(folder)
@@ -80,6 +80,6 @@ def test_folders_and_sweeps_do_not_disturb_each_other(tmp_path):
 
 def test_other_things_are_left(tmp_path):
     (tmp_path / "other").mkdir()
-    sweep(tmp_path)
-    sweep(tmp_path / "not there")
+    gc(tmp_path)
+    gc(tmp_path / "not there")
     assert (tmp_path / "other").is_dir()

@@ -15,7 +15,7 @@ from shared import ownership
 from shared.blob_stores import open_blobs
 from shared.blobs import BlobStore
 from shared.folder_blobs import FolderBlobs
-from shared.housekeeping import PROBES
+from shared.gc import PROBES
 from shared.settings import Settings
 from shared.tables import DEFAULT_PROJECT_ID
 

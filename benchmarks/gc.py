@@ -1,4 +1,4 @@
-"""Measures what looking through many blobs takes: `python -m benchmarks.housekeeping [--blobs 100000]`.
+"""Measures what looking through many blobs takes: `python -m benchmarks.gc [--blobs 100000]`.
 
 Fills a folder with blobs that rows of a database of its own name, and as many that none does; prints seconds and the
 growth of this process for the dry run of `reelmap gc`, for `reelmap doctor --thorough`, and for the removal.
@@ -24,7 +24,7 @@ from services.local.guard import Guard
 from services.local.postgres import EmbeddedPostgres
 from shared.db import Database, migrate
 from shared.folder_blobs import FolderBlobs
-from shared.housekeeping import KEPT_S, tidy
+from shared.gc import KEPT_S, collect
 from shared.settings import Settings
 from shared.tables import DEFAULT_PROJECT_ID
 
@@ -89,12 +89,14 @@ def main() -> None:
         fill(database, blobs.folder, arguments.blobs)
         subject = Subject(Settings(own_models={}, blobs_folder=blobs.folder), None, database, None, {})
 
-        def clean(delete: bool) -> object:
-            return [heap for heap in tidy(database, blobs, older_than_s=KEPT_S, delete=delete) if heap.count]
+        def look(delete: bool) -> object:
+            return [
+                garbage for garbage in collect(database, blobs, older_than_s=KEPT_S, delete=delete) if garbage.count
+            ]
 
-        measured("gc, dry run", lambda: clean(False))
+        measured("gc, dry run", lambda: look(False))
         measured("doctor, every blob", lambda: store.every_blob(subject))
-        measured("gc --delete", lambda: clean(True))
+        measured("gc --delete", lambda: look(True))
         database.dispose()
         server.stop()
 

@@ -45,7 +45,7 @@ _ROWS = (
 
 
 @dataclass
-class Heap:
+class Garbage:
     """Things of one kind that nothing uses.
 
     size_bytes: 0 for rows. oldest_at: seconds since the epoch; None when there are none.
@@ -64,21 +64,21 @@ class Heap:
 
 
 @dataclass(frozen=True)
-class _Place:
+class _BlobKind:
     """Where blobs of one kind live, and how to tell which of the names `:names` some row refers to.
 
-    goes: a condition on rows that housekeeping removes itself, whose blobs a dry run therefore counts.
+    goes: a condition on rows that we remove ourselves, whose blobs a dry run therefore counts.
     """
 
-    kind: str
+    title: str
     prefix: str
     referred: str
     goes: str = "false"
 
 
-_PLACES = (
+_BLOBS = (
     # Pictures live and die with their extraction, whose id is in their names: `pictures/<extraction>/<picture>`.
-    _Place(
+    _BlobKind(
         "pictures in the store",
         "pictures/",
         """SELECT n.name
@@ -86,19 +86,19 @@ _PLACES = (
         JOIN extractions u ON u.id = CASE WHEN folder ~ '^[0-9a-f-]{36}$' THEN CAST(folder AS uuid) END
         WHERE true""",
     ),
-    _Place(
+    _BlobKind(
         "uploads in the store",
         "uploads/",
         "SELECT u.blob FROM uploads u WHERE u.blob = ANY(:names)",
         goes=f"u.{_OLD} AND {_UNUSED_UPLOAD}",
     ),
-    _Place(
+    _BlobKind(
         "query pictures in the store",
         "queries/",
         "SELECT u.blob FROM queries u WHERE u.blob = ANY(:names)",
         goes=f"u.{_OLD}",
     ),
-    _Place("probes in the store", PROBES, "SELECT u.blob FROM uploads u WHERE false"),
+    _BlobKind("probes in the store", PROBES, "SELECT u.blob FROM uploads u WHERE false"),
 )
 
 
@@ -107,7 +107,7 @@ def least_age_s(settings: Settings) -> float:
     return settings.keyframes_deadline_s + MARGIN_S
 
 
-def tidy(
+def collect(
     database: Database,
     blobs: BlobStore,
     work_folders: Iterable[Path] = (),
@@ -115,7 +115,7 @@ def tidy(
     older_than_s: float,
     delete: bool,
     adopt: bool = False,
-) -> list[Heap]:
+) -> list[Garbage]:
     """Remove what nothing uses, or only look for it. Returns what that is, kind by kind.
 
     older_than_s: of blobs; see `least_age_s`. Rows are kept for a day at least. work_folders: where processes of this
@@ -131,23 +131,23 @@ def tidy(
         ownership.mark(database, blobs)
     failures: list[Exception] = []
     rows_s = max(older_than_s, KEPT_S)
-    heaps = [_old_rows(database, *kind, older_than_s=rows_s, delete=delete) for kind in _ROWS]
-    for place in _PLACES:
-        heap = Heap(place.kind)
-        heaps.append(heap)
+    found = [_old_rows(database, *kind, older_than_s=rows_s, delete=delete) for kind in _ROWS]
+    for kind in _BLOBS:
+        garbage = Garbage(kind.title)
+        found.append(garbage)
         with _noted(failures):
-            for orphans in _orphans(database, blobs, place, older_than_s, None if delete else rows_s):
+            for orphans in _orphans(database, blobs, kind, older_than_s, None if delete else rows_s):
                 with _noted(failures):
                     if delete:
                         blobs.delete(entry.name for entry in orphans)
                     for entry in orphans:
-                        heap.add(entry.written_at, entry.size_bytes)
-    heaps.append(_unfinished(blobs, older_than_s, failures, delete=delete))
-    heaps.append(_work_folders(work_folders, delete=delete))
+                        garbage.add(entry.written_at, entry.size_bytes)
+    found.append(_unfinished(blobs, older_than_s, failures, delete=delete))
+    found.append(_work_folders(work_folders, delete=delete))
     if failures:
         others = f"; {len(failures) - 1} more failed" if failures[1:] else ""
         raise TransientError(ErrorKind.STORE_UNAVAILABLE, f"{one_line(failures[0])}{others}") from failures[0]
-    return heaps
+    return found
 
 
 def require_ours(database: Database, blobs: BlobStore) -> None:
@@ -158,11 +158,11 @@ def require_ours(database: Database, blobs: BlobStore) -> None:
     if ownership.is_marked(database, blobs):
         return
     count = named = 0
-    for place in _PLACES:
-        names = (entry.name for entry in blobs.entries(place.prefix) if place.prefix != PROBES)
+    for kind in _BLOBS:
+        names = (entry.name for entry in blobs.entries(kind.prefix) if kind.prefix != PROBES)
         while batch := list(islice(names, BATCH)):
             count += len(batch)
-            named += len(_referred(database, place, batch, None))
+            named += len(_referred(database, kind, batch, None))
     if 2 * named < count:
         raise ownership.NotOurs(
             f"Rows of this database name only {named:,} of {count:,} pictures and uploads in the store."
@@ -178,7 +178,7 @@ def _noted(failures: list[Exception]) -> Iterator[None]:
         failures.append(error)
 
 
-def _old_rows(database: Database, kind: str, table: str, goes: str, *, older_than_s: float, delete: bool) -> Heap:
+def _old_rows(database: Database, kind: str, table: str, goes: str, *, older_than_s: float, delete: bool) -> Garbage:
     values: dict[str, object] = {"older_than_s": older_than_s}
     found = f"SELECT u.created_at FROM {table} u WHERE u.{goes}"
     with database.transaction() as connection:
@@ -196,40 +196,40 @@ def _old_rows(database: Database, kind: str, table: str, goes: str, *, older_tha
         count, oldest_at = connection.execute(
             text(f"WITH found AS ({found}) SELECT count(*), extract(epoch FROM min(created_at)) FROM found"), values
         ).one()
-    return Heap(kind, count, 0, None if oldest_at is None else float(oldest_at))
+    return Garbage(kind, count, 0, None if oldest_at is None else float(oldest_at))
 
 
 def _orphans(
-    database: Database, blobs: BlobStore, place: _Place, older_than_s: float, rows_go_after_s: float | None
+    database: Database, blobs: BlobStore, kind: _BlobKind, older_than_s: float, rows_go_after_s: float | None
 ) -> Iterator[list[BlobEntry]]:
     """The old blobs of a place that no row names, by batches, each just looked up.
 
-    rows_go_after_s: take rows of that age for gone that housekeeping would remove; None where they are gone already.
+    rows_go_after_s: take rows of that age for gone that we would remove; None where they are gone already.
     """
     written_before = time.time() - older_than_s
-    old = (entry for entry in blobs.entries(place.prefix) if entry.written_at < written_before)
+    old = (entry for entry in blobs.entries(kind.prefix) if entry.written_at < written_before)
     while batch := list(islice(old, BATCH)):
-        referred = _referred(database, place, [entry.name for entry in batch], rows_go_after_s)
+        referred = _referred(database, kind, [entry.name for entry in batch], rows_go_after_s)
         yield [entry for entry in batch if entry.name not in referred]
 
 
 def is_referred(database: Database, name: str) -> bool:
     """Whether some row refers to the blob."""
-    return any(_referred(database, place, [name], None) for place in _PLACES if name.startswith(place.prefix))
+    return any(_referred(database, kind, [name], None) for kind in _BLOBS if name.startswith(kind.prefix))
 
 
-def _referred(database: Database, place: _Place, names: list[str], rows_go_after_s: float | None) -> set[str]:
-    statement = place.referred
+def _referred(database: Database, kind: _BlobKind, names: list[str], rows_go_after_s: float | None) -> set[str]:
+    statement = kind.referred
     values: dict[str, object] = {"names": names}
     if rows_go_after_s is not None:
-        statement += f" AND NOT ({place.goes})"
+        statement += f" AND NOT ({kind.goes})"
         values["older_than_s"] = rows_go_after_s
     with database.transaction() as connection:
         return set(connection.execute(text(statement), values).scalars())
 
 
-def _unfinished(blobs: BlobStore, older_than_s: float, failures: list[Exception], *, delete: bool) -> Heap:
-    heap = Heap("unfinished uploads to the store")
+def _unfinished(blobs: BlobStore, older_than_s: float, failures: list[Exception], *, delete: bool) -> Garbage:
+    garbage = Garbage("unfinished uploads to the store")
     with _noted(failures):
         for put in blobs.unfinished():
             if put.begun_at >= time.time() - older_than_s:
@@ -238,19 +238,19 @@ def _unfinished(blobs: BlobStore, older_than_s: float, failures: list[Exception]
                 size_bytes = put.received_bytes()
                 if delete:
                     put.abandon()
-                heap.add(put.begun_at, size_bytes)
-    return heap
+                garbage.add(put.begun_at, size_bytes)
+    return garbage
 
 
-def _work_folders(parents: Iterable[Path], *, delete: bool) -> Heap:
-    heap = Heap("work folders of killed processes")
+def _work_folders(parents: Iterable[Path], *, delete: bool) -> Garbage:
+    garbage = Garbage("work folders of killed processes")
     for parent in parents:
         for folder in abandoned(parent):
             try:
                 left_at, size_bytes = folder.stat().st_mtime, sum(path.lstat().st_size for path in folder.rglob("*"))
             except FileNotFoundError:
                 continue  # a worker that started meanwhile removes it
-            heap.add(left_at, size_bytes)
+            garbage.add(left_at, size_bytes)
             if delete:
                 shutil.rmtree(folder, ignore_errors=True)
-    return heap
+    return garbage

@@ -24,12 +24,12 @@ from shared.blob_stores import open_blobs
 from shared.blobs import BlobEntry, BlobStore, UnfinishedPut
 from shared.errors import TransientError
 from shared.folder_blobs import FolderBlobs
-from shared.housekeeping import BATCH, KEPT_S, Heap, least_age_s, tidy
+from shared.gc import BATCH, KEPT_S, Garbage, collect, least_age_s
 from shared.ownership import NotOurs
 from shared.s3 import S3
 from shared.settings import Settings
 from shared.tables import DEFAULT_PROJECT_ID
-from shared.work_folders import sweep, work_folder
+from shared.work_folders import gc, work_folder
 
 DAY_S = 24 * 3600
 
@@ -53,11 +53,11 @@ def names(blobs: FolderBlobs) -> set[str]:
     return {entry.name for entry in blobs.entries("") if entry.name != ownership.MARK}
 
 
-def tidied(database, blobs, *, delete: bool = True, older_than_s: float = DAY_S, **others) -> dict[str, Heap]:
-    return {heap.kind: heap for heap in tidy(database, blobs, older_than_s=older_than_s, delete=delete, **others)}
+def collected(database, blobs, *, delete: bool = True, older_than_s: float = DAY_S, **others) -> dict[str, Garbage]:
+    return {heap.kind: heap for heap in collect(database, blobs, older_than_s=older_than_s, delete=delete, **others)}
 
 
-def counts(heaps: dict[str, Heap]) -> dict[str, int]:
+def counts(heaps: dict[str, Garbage]) -> dict[str, int]:
     return {kind: heap.count for kind, heap in heaps.items() if heap.count}
 
 
@@ -83,19 +83,19 @@ def test_old_blobs_that_no_row_names_go_and_the_others_stay(rows, database, blob
     put(blobs, tmp_path, *used, *unused)
     put(blobs, tmp_path, *young, age_s=DAY_S / 2)
     found = {"pictures in the store": 3, "uploads in the store": 1, "query pictures in the store": 1}
-    assert counts(tidied(database, blobs, delete=False)) == found
+    assert counts(collected(database, blobs, delete=False)) == found
     assert names(blobs) == used | unused | young
-    heaps = tidied(database, blobs)
+    heaps = collected(database, blobs)
     assert counts(heaps) == found
     assert heaps["pictures in the store"].size_bytes == 3
     assert heaps["uploads in the store"].oldest_at == pytest.approx(time.time() - 2 * DAY_S, abs=60)
     assert names(blobs) == used | young
-    assert counts(tidied(database, blobs)) == {}
+    assert counts(collected(database, blobs)) == {}
 
 
 def test_many_orphans_go_in_several_batches(rows, database, blobs, tmp_path):
     put(blobs, tmp_path, *[f"queries/{n}" for n in range(BATCH + 1)])
-    assert counts(tidied(database, blobs)) == {"query pictures in the store": BATCH + 1}
+    assert counts(collected(database, blobs)) == {"query pictures in the store": BATCH + 1}
     assert names(blobs) == set()
 
 
@@ -114,9 +114,9 @@ def test_query_pictures_and_idempotency_keys_are_kept_for_a_day(rows, database, 
             age=age,
         )
     found = {"query pictures": 1, "idempotency keys": 1}
-    assert counts(tidied(database, blobs, delete=False, older_than_s=60)) == found
+    assert counts(collected(database, blobs, delete=False, older_than_s=60)) == found
     assert rows.one("SELECT count(*) FROM queries") == 2
-    assert counts(tidied(database, blobs, older_than_s=60)) == found
+    assert counts(collected(database, blobs, older_than_s=60)) == found
     assert rows.all("SELECT blob FROM queries") == [("23 hours",)]
     assert rows.all("SELECT key FROM idempotency_keys") == [("23 hours",)]
 
@@ -139,9 +139,9 @@ def test_uploads_of_no_job_are_kept_for_a_day_and_go_with_their_bytes(rows, data
     put(blobs, tmp_path, "uploads/young", "uploads/old", "uploads/submitted")
     # A dry run counts the bytes of the rows that it would remove.
     found = {"uploads of no job": 1, "uploads in the store": 1}
-    assert counts(tidied(database, blobs, delete=False)) == found
+    assert counts(collected(database, blobs, delete=False)) == found
     assert rows.one("SELECT count(*) FROM uploads") == 3
-    assert counts(tidied(database, blobs)) == found
+    assert counts(collected(database, blobs)) == found
     assert names(blobs) == {"uploads/young", "uploads/submitted"}
 
 
@@ -150,7 +150,7 @@ def test_an_upload_that_is_being_submitted_stays(rows, database, blobs, tmp_path
     put(blobs, tmp_path, "uploads/old")
     with database.transaction() as submitting:
         submitting.execute(text("SELECT FROM uploads WHERE id = :id FOR SHARE"), {"id": upload})
-        assert counts(tidied(database, blobs)) == {}
+        assert counts(collected(database, blobs)) == {}
     assert rows.all("SELECT blob FROM uploads") == [("uploads/old",)]
     assert names(blobs) == {"uploads/old"}
 
@@ -174,7 +174,7 @@ class Interrupted:
 def test_a_row_that_arrives_between_listing_and_deleting_keeps_its_blob(rows, database, blobs, tmp_path):
     put(blobs, tmp_path, "uploads/late", "uploads/left")
     store = Interrupted(blobs, lambda: add_upload(rows, "uploads/late", age="0 hours"))
-    assert counts(tidied(database, store)) == {"uploads in the store": 1}
+    assert counts(collected(database, store)) == {"uploads in the store": 1}
     assert names(blobs) == {"uploads/late"}
 
 
@@ -184,11 +184,11 @@ def test_a_job_that_is_deleted_between_listing_and_deleting_is_no_error(rows, da
     pictures = [name for row in rows.all("SELECT blob, small_blob FROM key_frames") for name in row]
     put(blobs, tmp_path, *pictures)
     store = Interrupted(blobs, lambda: delete_job(database, blobs, DEFAULT_PROJECT_ID, job))
-    tidied(database, store)
+    collected(database, store)
     assert names(blobs) == set()
 
 
-def test_cleaning_up_while_videos_are_cut_up_and_jobs_deleted(make_rows, make_source_result, database, blobs, tmp_path):
+def test_collecting_while_videos_are_cut_up_and_jobs_deleted(make_rows, make_source_result, database, blobs, tmp_path):
     """Pictures wait for their rows as they do in a worker; once they have them, age protects them no more."""
     kept: list[str] = []
 
@@ -211,13 +211,13 @@ def test_cleaning_up_while_videos_are_cut_up_and_jobs_deleted(make_rows, make_so
             else:
                 kept.extend(pictures)
 
-    with cleaning(database, blobs), ThreadPoolExecutor(3) as workers:
+    with collecting(database, blobs), ThreadPoolExecutor(3) as workers:
         list(workers.map(work, range(3)))
-    tidied(database, blobs)
+    collected(database, blobs)
     assert names(blobs) == set(kept) and len(kept) == 3 * 3 * 4
 
 
-def test_cleaning_up_while_old_uploads_are_submitted(rows, database, blobs, tmp_path):
+def test_collecting_while_old_uploads_are_submitted(rows, database, blobs, tmp_path):
     """Each is either submitted and stays whole, or gone, and then submitting it is refused."""
     ids = [add_upload(rows, f"uploads/{n}", age="25 hours") for n in range(30)]
     put(blobs, tmp_path, *[f"uploads/{n}" for n in range(30)])
@@ -231,21 +231,21 @@ def test_cleaning_up_while_old_uploads_are_submitted(rows, database, blobs, tmp_
 
     with ThreadPoolExecutor(3) as people:
         list(people.map(submit, range(3)))
-        with cleaning(database, blobs):
+        with collecting(database, blobs):
             list(people.map(submit, range(3, 30)))
-    tidied(database, blobs)
+    collected(database, blobs)
     assert {blob for (blob,) in rows.all("SELECT blob FROM uploads")} == submitted
     assert names(blobs) == submitted and len(submitted) >= 3
 
 
 @contextmanager
-def cleaning(database, blobs) -> Iterator[None]:
-    """Clean up again and again, one thread after the other's heels, until the block ends."""
+def collecting(database, blobs) -> Iterator[None]:
+    """Collect again and again, one thread after the other's heels, until the block ends."""
     ended = threading.Event()
 
     def clean() -> None:
         while not ended.is_set():
-            tidied(database, blobs)
+            collected(database, blobs)
 
     with ThreadPoolExecutor(2) as cleaners:
         running = [cleaners.submit(clean) for _ in range(2)]
@@ -263,11 +263,11 @@ def test_what_a_killed_process_left_in_its_work_folder_goes(database, blobs, tmp
     (left / ".lock").touch()
     (left / "video").write_bytes(b"12345")
     with work_folder(tmp_path / "work") as used:
-        heap = tidied(database, blobs, work_folders=[tmp_path / "work"], delete=False)[
+        heap = collected(database, blobs, work_folders=[tmp_path / "work"], delete=False)[
             "work folders of killed processes"
         ]
         assert (heap.count, heap.size_bytes) == (1, 5) and left.exists()
-        tidied(database, blobs, work_folders=[tmp_path / "work"])
+        collected(database, blobs, work_folders=[tmp_path / "work"])
         assert used.exists() and not left.exists()
 
 
@@ -279,11 +279,11 @@ def test_a_worker_may_remove_what_was_left_while_it_is_counted(database, blobs, 
         (left / ".lock").touch()
         (left / "video").write_bytes(b"12345")
     with ThreadPoolExecutor(1) as worker:
-        swept = worker.submit(sweep, parent)
-        while not swept.done():
-            tidied(database, blobs, work_folders=[parent], delete=False)
-        swept.result()
-    sweep(parent)  # a folder whose lock was just being tried was left
+        emptied = worker.submit(gc, parent)
+        while not emptied.done():
+            collected(database, blobs, work_folders=[parent], delete=False)
+        emptied.result()
+    gc(parent)  # a folder whose lock was just being tried was left
     assert list(parent.iterdir()) == []
 
 
@@ -292,7 +292,7 @@ def test_a_blob_may_wait_for_its_row_as_long_as_a_worker_may_take():
     assert least_age_s(Settings(own_models={})) < KEPT_S
 
 
-def test_a_bucket_is_cleaned_of_orphans_and_of_uploads_that_never_ended(rows, database, object_store, tmp_path):
+def test_a_bucket_is_rid_of_orphans_and_of_uploads_that_never_ended(rows, database, object_store, tmp_path):
     settings = Settings(own_models={}, **object_store.new_bucket("reelmap/"))
     bucket, store = settings.blobs_place.bucket, open_blobs(settings)
     client = S3(settings).client
@@ -310,14 +310,14 @@ def test_a_bucket_is_cleaned_of_orphans_and_of_uploads_that_never_ended(rows, da
     add_upload(rows, "uploads/used", age="0 hours")
 
     # moto dates every unfinished upload from 2010.
-    assert counts(tidied(database, store, delete=False)) == {"unfinished uploads to the store": 1}, "blobs are young"
+    assert counts(collected(database, store, delete=False)) == {"unfinished uploads to the store": 1}, "blobs are young"
     # A bucket dates what is in it by itself; so time goes on in place of the objects' ageing.
     long_after_s = -60
-    heaps = tidied(database, store, delete=False, older_than_s=long_after_s)
+    heaps = collected(database, store, delete=False, older_than_s=long_after_s)
     found = {"uploads in the store": 1, "unfinished uploads to the store": 1}
     assert counts(heaps) == found
     assert heaps["unfinished uploads to the store"].size_bytes == 5
-    assert counts(tidied(database, store, older_than_s=long_after_s)) == found
+    assert counts(collected(database, store, older_than_s=long_after_s)) == found
     assert names(store) == {"uploads/used"}
     left = client.list_multipart_uploads(Bucket=bucket)["Uploads"]
     assert [upload["Key"] for upload in left] == ["other/uploads/big"], "what is beside our prefix is not ours"
@@ -339,7 +339,7 @@ def test_an_upload_that_may_still_end_is_left_alone(database, blobs):
     ]
     store = Interrupted(blobs, lambda: None)
     store.unfinished = lambda: iter(puts)
-    assert counts(tidied(database, store)) == {"unfinished uploads to the store": 1}
+    assert counts(collected(database, store)) == {"unfinished uploads to the store": 1}
     assert measured == abandoned == ["uploads/old"]
 
 
@@ -356,7 +356,7 @@ def test_what_cannot_be_removed_keeps_nothing_else(database, blobs, tmp_path):
             (blobs.folder / "pictures/stray").mkdir()
 
     with pytest.raises(TransientError, match=r"could not remove .*pictures/stray"):
-        tidied(database, Interrupted(blobs, refuse), work_folders=[tmp_path / "work"])
+        collected(database, Interrupted(blobs, refuse), work_folders=[tmp_path / "work"])
     assert names(blobs) == set() and not left.exists()
 
 
@@ -372,9 +372,9 @@ LONG_AFTER_S = -60  # a bucket dates what is in it by itself
 
 
 def test_an_empty_store_is_taken_and_another_database_leaves_it_alone(rows, database, unmarked, tmp_path):
-    tidied(database, unmarked, delete=False)
+    collected(database, unmarked, delete=False)
     assert list(unmarked.entries("")) == [], "only looked for"
-    tidied(database, unmarked)
+    collected(database, unmarked)
     assert [entry.name for entry in unmarked.entries("")] == [ownership.MARK]
     source = tmp_path / "source"
     source.write_bytes(b"x")
@@ -383,10 +383,10 @@ def test_an_empty_store_is_taken_and_another_database_leaves_it_alone(rows, data
     rows.do("UPDATE installation SET id = gen_random_uuid()")
     for delete in (False, True):
         with pytest.raises(NotOurs, match=f"belongs to another database, {ours}"):
-            tidied(database, unmarked, older_than_s=LONG_AFTER_S, delete=delete)
+            collected(database, unmarked, older_than_s=LONG_AFTER_S, delete=delete)
     assert names(unmarked) == {"pictures/stray"}
-    assert counts(tidied(database, unmarked, older_than_s=LONG_AFTER_S, adopt=True)) == {"pictures in the store": 1}
-    tidied(database, unmarked)
+    assert counts(collected(database, unmarked, older_than_s=LONG_AFTER_S, adopt=True)) == {"pictures in the store": 1}
+    collected(database, unmarked)
 
 
 def test_a_store_without_a_mark_is_taken_when_rows_name_most_of_it(rows, database, unmarked, tmp_path):
@@ -396,8 +396,8 @@ def test_a_store_without_a_mark_is_taken_when_rows_name_most_of_it(rows, databas
     unmarked.put_all({f"uploads/{n}": source for n in range(3)})
     add_upload(rows, "uploads/0", age="0 hours")
     with pytest.raises(NotOurs, match="name only 1 of 3 pictures and uploads"):
-        tidied(database, unmarked, older_than_s=LONG_AFTER_S)
+        collected(database, unmarked, older_than_s=LONG_AFTER_S)
     assert names(unmarked) == {"uploads/0", "uploads/1", "uploads/2"}
     add_upload(rows, "uploads/1", age="0 hours")
-    assert counts(tidied(database, unmarked, older_than_s=LONG_AFTER_S)) == {"uploads in the store": 1}
+    assert counts(collected(database, unmarked, older_than_s=LONG_AFTER_S)) == {"uploads in the store": 1}
     assert {entry.name for entry in unmarked.entries("")} == {"uploads/0", "uploads/1", ownership.MARK}
