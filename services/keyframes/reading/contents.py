@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -124,7 +125,7 @@ CONTAINER_STARTS = (
 
 
 def why_not_a_video(file: BinaryIO) -> PermanentError:
-    """Return what to raise of a file that FFmpeg did not open. Moves the file's position."""
+    """Return what to raise of a file that FFmpeg did not open."""
     start = _start_of(file)
     if not start.strip(b"\0"):
         return PermanentError(
@@ -173,8 +174,7 @@ def is_still_picture(file: BinaryIO) -> bool:
 
 
 def _start_of(file: BinaryIO) -> bytes:
-    file.seek(0)
-    return file.read(START_BYTES)
+    return os.pread(file.fileno(), START_BYTES, 0)  # FFmpeg goes on reading where it was
 
 
 def _is_beginning_alone(start: bytes) -> bool:

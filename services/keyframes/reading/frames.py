@@ -18,13 +18,16 @@ import av
 from av.container import InputContainer
 from av.error import FFmpegError
 from av.packet import Packet
+from av.stream import Stream
 from av.video.frame import PictureType, VideoFrame
 from av.video.stream import VideoStream
 
 from services.keyframes.reading.contents import known_content
 from services.keyframes.reading.limits import DecodeLimits, refuse_if_memory_is_short
-from services.keyframes.reading.opening import choose_stream, open_container, open_file
+from services.keyframes.reading.opening import open_container, open_file
 from services.keyframes.reading.pictures import Orientation, orientation_of
+from services.keyframes.reading.streams import Choice, choose, discard_all_but, packets, prepare
+from services.keyframes.reading.tally import Tally
 from services.keyframes.reading.timestamps import StreamClock
 from shared.errors import ErrorKind, PermanentError
 
@@ -33,8 +36,6 @@ from shared.errors import ErrorKind, PermanentError
 CONTAINERS_WITHOUT_PTS = frozenset({"avi"})
 # FFmpeg's own assumption for streams that do not tell their rate.
 DEFAULT_RATE_HZ = Fraction(25)
-# A demuxer that fails this often in a row makes no progress any more.
-MAX_DEMUX_FAILURES = 100
 # H.264 and HEVC reorder at most 16 frames; more waiting packets mean that decoding times are missing.
 MAX_REORDERED_PACKETS = 64
 AVFMT_TS_DISCONT = 0x0200  # the clock of such a container can be set anew within a file
@@ -66,7 +67,8 @@ class VideoFacts:
     rotation_deg: how far the decoded picture is turned clockwise for display, by FFmpeg's reading of the header;
     orientation says the same, with mirroring. pixel_aspect: width of a pixel / height.
     average_rate_hz, header_duration_s: None where the file does not say. start_s: how much later than the file's first
-    stream this one starts; add it to a frame's time to find the frame in a player.
+    stream this one starts; add it to a frame's time to find the frame in a player. other_videos: how many further ones
+    the file holds, covers not counted.
     """
 
     container: str
@@ -81,6 +83,7 @@ class VideoFacts:
     header_duration_s: float | None
     start_s: float
     has_audio: bool
+    other_videos: int = 0
 
 
 class VideoReader:
@@ -110,21 +113,7 @@ class VideoReader:
             self._file.close()
             raise
         try:
-            self._stream = choose_stream(self._container, self._limits)
-            self._refuse_if_too_large(self._stream.width, self._stream.height)
-            self._refuse_if_too_long(_header_duration_s(self._container, self._stream) or 0.0)
-            self._times_by_dts = self._container.format.name in CONTAINERS_WITHOUT_PTS
-            self._clock = self._new_clock()
-            frames = self._i_frames() if self._i_frames_only else self._all_frames()
-            first = next(frames, None)
-            if first is None:
-                raise PermanentError(
-                    ErrorKind.DAMAGED,
-                    "The file is a video, but not one frame of it could be read: it is damaged, or cut off before its "
-                    "first picture. Check that it plays, and send it again.",
-                )
-            self.facts = _facts(self._container, self._stream, first.picture)
-            self._frames = _after(first, frames)
+            self._read_what_comes_out(choose(self._file, self._container, self._limits))
         except BaseException as error:
             self._container.close()
             with self._file:
@@ -144,6 +133,43 @@ class VideoReader:
 
     def __iter__(self) -> Iterator[Frame]:
         return self._frames
+
+    def _read_what_comes_out(self, choice: Choice) -> None:
+        """Begin to read the first stream of the choice that gives a picture."""
+        for index in choice.indexes:
+            if len(choice.indexes) > 1:  # the container was read to choose, or for the stream before
+                self._container.close()
+                self._file.seek(0)
+                self._container = open_container(self._file, self._limits)
+            try:
+                self._begin(self._container.streams[index], choice.others)
+                return
+            except PermanentError as error:
+                if error.kind is not ErrorKind.DAMAGED or index == choice.indexes[-1]:
+                    raise
+
+    def _begin(self, stream: Stream, others: int) -> None:
+        """Read the first frame of a stream, and with it what there is to say of the video."""
+        assert isinstance(stream, VideoStream)
+        self._stream = stream
+        prepare(stream, self._limits)
+        discard_all_but(self._container, [stream])
+        self.frames_read = self.damaged_packets = 0
+        self._tally = Tally()
+        self._refuse_if_too_large(self._stream.width, self._stream.height)
+        self._refuse_if_too_long(_header_duration_s(self._container, self._stream) or 0.0)
+        self._times_by_dts = self._container.format.name in CONTAINERS_WITHOUT_PTS
+        self._clock = self._new_clock()
+        frames = self._i_frames() if self._i_frames_only else self._all_frames()
+        first = next(frames, None)
+        if first is None:
+            raise PermanentError(
+                ErrorKind.DAMAGED,
+                "The file is a video, but not one frame of it could be read: it is damaged, or cut off before its "
+                "first picture. Check that it plays, and send it again.",
+            )
+        self.facts = _facts(self._container, self._stream, first.picture, others)
+        self._frames = _after(first, frames, self._tally)
 
     def _refuse_if_too_large(self, width_px: int, height_px: int) -> None:
         if width_px * height_px > self._limits.max_pixels:
@@ -230,39 +256,32 @@ class VideoReader:
 
     def _packets(self) -> Iterator[Packet[VideoStream]]:
         """Yield every packet that can be read, the empty one that flushes the decoder last."""
-        packets = self._container.demux(self._stream)
-        failures = 0
-        while failures < MAX_DEMUX_FAILURES:
-            try:
-                yield next(packets)
-                failures = 0
-            except StopIteration:
-                return
-            except IndexError:
-                # A packet of a stream that appeared only now, which PyAV does not know; it is not the one we read.
-                packets = self._container.demux(self._stream)
-            except FFmpegError as error:
-                refuse_if_memory_is_short(self._limits, error)
+        for packet in packets(self._container, [self._stream], self._limits):
+            if packet is None:
                 self.damaged_packets += 1
-                failures += 1
-                packets = self._container.demux(self._stream)
+            else:
+                yield packet
 
     def _decode(self, packet: Packet[VideoStream] | None) -> list[VideoFrame]:
+        size_bytes = packet.size if packet else 0
         try:
             pictures = self._stream.decode(packet)
         except FFmpegError as error:
             refuse_if_memory_is_short(self._limits, error)
             self.damaged_packets += 1
+            self._tally.count(size_bytes, [], has_failed=True)
             return []
         for picture in pictures:
             self._refuse_if_too_large(picture.width, picture.height)
+        self._tally.count(size_bytes, pictures, has_failed=False)
         return pictures
 
 
-def _after(first: Frame, frames: Iterator[Frame]) -> Generator[Frame, None, None]:
+def _after(first: Frame, frames: Iterator[Frame], tally: Tally) -> Generator[Frame, None, None]:
     yield first
     del first  # a decoded picture is megabytes
     yield from frames
+    tally.refuse_if_mostly_damaged()
 
 
 def _frame(picture: VideoFrame, index: int, time_s: float, end_s: float) -> Frame:
@@ -276,7 +295,7 @@ def _header_duration_s(container: InputContainer, stream: VideoStream) -> float 
     return container.duration / av.time_base if container.duration else None
 
 
-def _facts(container: InputContainer, stream: VideoStream, first: VideoFrame) -> VideoFacts:
+def _facts(container: InputContainer, stream: VideoStream, first: VideoFrame, others: int) -> VideoFacts:
     pixel_aspect = float(stream.sample_aspect_ratio or 1)
     width_px, height_px = max(1, round(first.width * pixel_aspect)), first.height
     orientation = orientation_of(first)
@@ -296,4 +315,5 @@ def _facts(container: InputContainer, stream: VideoStream, first: VideoFrame) ->
         header_duration_s=_header_duration_s(container, stream),
         start_s=start_s,
         has_audio=bool(container.streams.audio),
+        other_videos=others,
     )

@@ -1,4 +1,4 @@
-"""Opens a file as a video and chooses its stream: FFmpeg is handed the one open file, and opens nothing itself."""
+"""Opens a file as a container of video: FFmpeg is handed the one open file, and opens nothing itself."""
 
 from __future__ import annotations
 
@@ -8,11 +8,8 @@ from pathlib import Path
 from typing import BinaryIO, NoReturn
 
 import av
-from av.codec.context import ThreadType
 from av.container import InputContainer
 from av.error import FFmpegError
-from av.stream import Discard, Disposition
-from av.video.stream import VideoStream
 
 from services.keyframes.reading.contents import is_still_picture, why_not_a_video
 from services.keyframes.reading.limits import DecodeLimits, pixel_limit, refuse_if_memory_is_short
@@ -91,35 +88,3 @@ def _refuse_other_files(url: str, flags: int, options: dict[str, str]) -> NoRetu
         "The file does not hold its pictures itself but refers to other files, which are never opened. Send the file "
         "that holds them.",
     )
-
-
-def choose_stream(container: InputContainer, limits: DecodeLimits) -> VideoStream:
-    if len(container.streams) > limits.max_streams:
-        raise PermanentError(
-            ErrorKind.TOO_LARGE,
-            f"The file has {len(container.streams)} streams, and at most {limits.max_streams} are allowed. "
-            "Send a file with the video alone.",
-        )
-    # The cover of a song is a video stream of one picture.
-    pictures = Disposition.attached_pic | Disposition.timed_thumbnails
-    moving = [stream for stream in container.streams.video if not stream.disposition & pictures]
-    if not moving:
-        raise PermanentError(
-            ErrorKind.NO_VIDEO_STREAM, "The file has no video in it, only sound or a cover picture. Send a video."
-        )
-    decodable = [stream for stream in moving if stream.codec_context is not None]
-    if not decodable:
-        raise PermanentError(
-            ErrorKind.DAMAGED,
-            "The file holds a video in a format that FFmpeg cannot decode here, so no frame could be read. Convert it, "
-            "to H.264 for example, and send that.",
-        )
-    # The first that is marked as default, as players do; FFmpeg's own choice is the largest.
-    stream = next((stream for stream in decodable if stream.disposition & Disposition.default), decodable[0])
-    for other in container.streams:
-        if other.index != stream.index:
-            other.discard = Discard.all
-    stream.codec_context.thread_type = ThreadType.NONE
-    stream.codec_context.thread_count = 1
-    stream.codec_context.options = pixel_limit(limits)  # pictures can grow within a stream
-    return stream

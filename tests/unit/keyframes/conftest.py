@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
 
@@ -186,3 +188,34 @@ def three_shots(write_video: WriteVideo) -> Path:
             yield wide[:, index % 30 : index % 30 + 160]
 
     return write_video(pictures(), "three_shots.mp4")
+
+
+@pytest.fixture
+def write_tracks(tmp_path: Path) -> Callable[..., Path]:
+    """A function that puts the videos of several files into one, each as a track of its own, and returns the path.
+
+    tracks: a file, or a file with how many of its packets to take and what to do with each one's bytes.
+    """
+
+    def write(name: str, *tracks: Path | tuple[Path, int, Callable[[bytes], bytes]]) -> Path:
+        path = tmp_path / name
+        packets = []
+        with ExitStack() as stack:
+            output = stack.enter_context(av.open(str(path), "w"))
+            for track in tracks:
+                file, count, change = track if isinstance(track, tuple) else (track, 1_000_000, bytes)
+                source = stack.enter_context(av.open(str(file)))
+                stream = output.add_stream_from_template(source.streams.video[0])
+                for packet in itertools.islice(source.demux(video=0), count):
+                    if packet.size:
+                        changed = av.Packet(change(bytes(packet)))
+                        changed.pts, changed.dts, changed.time_base = packet.pts, packet.dts, packet.time_base
+                        changed.duration, changed.is_keyframe = packet.duration, packet.is_keyframe
+                        changed.stream = stream
+                        packets.append((packet.dts * packet.time_base, changed))
+            output.start_encoding()
+            for _, packet in sorted(packets, key=lambda timed: timed[0]):
+                output.mux(packet)
+        return path
+
+    return write
