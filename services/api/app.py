@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from types import TracebackType
-from typing import IO, Any
+from typing import IO, cast
 
 from apiflask import APIFlask
 from flask import Response, g, request
@@ -14,7 +14,8 @@ from werkzeug.routing import BaseConverter, UUIDConverter
 
 from services.api import access, context, headers, openapi, origins, paths, problems
 from services.api.context import Service
-from services.api.form_files import FormFile
+from services.api.form_files import FormFiles
+from services.api.form_parser import MAX_PARTS, MAX_TEXT_BYTES, FormParser
 from services.api.key_checks import KeyChecks
 from services.api.rates import Rates
 from shared import catalog, failpoints
@@ -45,11 +46,10 @@ class _Id(UUIDConverter):
 
 
 class ApiRequest(problems.ApiRequest):
-    """A request that keeps files of its form where there is room for them, until it is answered."""
+    """A request that keeps the files of its form where there is room for them, until it is answered."""
 
-    def __init__(self, *args: Any, **named: Any) -> None:
-        super().__init__(*args, **named)
-        self._form_files: list[FormFile] = []
+    form_data_parser_class = FormParser
+    _form_files: FormFiles | None = None
 
     def _get_file_stream(
         self,
@@ -58,14 +58,14 @@ class ApiRequest(problems.ApiRequest):
         filename: str | None = None,
         content_length: int | None = None,
     ) -> IO[bytes]:
-        file = FormFile(context.service().settings.work_folder)
-        self._form_files.append(file)
-        return file
+        if self._form_files is None:
+            self._form_files = FormFiles(context.service().settings.work_folder)
+        return cast(IO[bytes], self._form_files.add())
 
     def close(self) -> None:
         # Werkzeug knows the files only of forms that it could read to the end.
-        for file in self._form_files:
-            file.close()
+        if self._form_files is not None:
+            self._form_files.close()
 
 
 class Api(APIFlask):
@@ -99,7 +99,12 @@ def create_app(settings: Settings) -> APIFlask:
         docs_path=None,
         openapi_blueprint_url_prefix=paths.API,
     )
-    app.config.update(MAX_CONTENT_LENGTH=MAX_BODY_BYTES, **openapi.CONFIG)
+    app.config.update(
+        MAX_CONTENT_LENGTH=MAX_BODY_BYTES,
+        MAX_FORM_MEMORY_SIZE=MAX_TEXT_BYTES,
+        MAX_FORM_PARTS=MAX_PARTS,
+        **openapi.CONFIG,
+    )
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.url_map.converters["id"] = _Id
     database = Database(

@@ -1,8 +1,10 @@
-"""Files inside forms, on their way through: small ones in memory, others in the work folder."""
+"""The files of a form, on their way through: all of one request in one place, small ones in memory."""
 
 from __future__ import annotations
 
 import errno
+import io
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -11,47 +13,114 @@ from typing import TYPE_CHECKING, Any
 
 from shared.errors import ErrorKind, TransientError
 
-#: What is kept in memory of one file.
+#: What is kept in memory of all files of a form together; beyond that they lie in one file of the work folder.
 MEMORY_BYTES = 512 * 1024
 
 if TYPE_CHECKING:
-    _Spooled = tempfile.SpooledTemporaryFile[bytes]
-else:
-    _Spooled = tempfile.SpooledTemporaryFile
+    from _typeshed import WriteableBuffer
+
+#: What a server can run out of -> in whose words it is told. All of it passes.
+_EXHAUSTED = {
+    errno.ENOSPC: "there is no room for the file on the server's disk",
+    errno.EDQUOT: "there is no room for the file on the server's disk",
+    errno.EMFILE: "the server has as many files and connections open as it may",
+    errno.ENFILE: "the server has as many files and connections open as it may",
+    errno.ENOMEM: "the server has no memory left",
+}
 
 
-class FormFile(_Spooled):
-    """A file without a name, so that nothing is left of it when it is closed or the process is killed.
+class FormFiles:
+    """Files one behind the other, in memory or in one file without a name: nothing is left of it when it is closed or
+    the process is killed, and a thousand files cost one descriptor.
 
-    Raises `TransientError` when there is no room for it.
+    folder: where to put what does not fit into memory. Raises `TransientError` when there is no room for it.
     """
 
     def __init__(self, folder: Path | None) -> None:
         if folder:
             folder.mkdir(parents=True, exist_ok=True)
-        super().__init__(max_size=MEMORY_BYTES, dir=str(folder) if folder else None)
+        self.spool = tempfile.SpooledTemporaryFile(  # noqa: SIM115  # closed by `close`
+            max_size=MEMORY_BYTES, dir=str(folder) if folder else None
+        )
+        self.size_bytes = 0
 
-    def write(self, content: Any) -> int:
-        with full_disk_told():
-            return super().write(content)
+    def add(self) -> FormFile:
+        """A further file, empty. Only the last one may be written to."""
+        return FormFile(self)
 
-    def seek(self, *position: int) -> int:
-        # What is still in a buffer is written before.
-        with full_disk_told():
-            return super().seek(*position)
+    def append(self, content: Any) -> int:
+        """Put bytes behind what is there. Returns how many."""
+        with exhaustion_told():
+            self.spool.seek(self.size_bytes)
+            self.spool.write(content)
+        self.size_bytes += len(content)
+        return len(content)
+
+    def read(self, start: int, size_bytes: int) -> bytes:
+        """What lies there; less at the end."""
+        with exhaustion_told():
+            self.spool.seek(start)  # what is still in a buffer is written before
+            return self.spool.read(size_bytes)
 
     def close(self) -> None:
+        """Forget all of it."""
         # What does not fit is thrown away with the rest.
         with suppress(OSError):
-            super().close()
+            self.spool.close()
+
+
+class FormFile(io.RawIOBase):
+    """One of the files, as a stream. size_bytes: how long it is by now."""
+
+    def __init__(self, files: FormFiles) -> None:
+        self._files = files
+        self._start = files.size_bytes
+        self._position = 0
+        self.size_bytes = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def writable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def write(self, content: Any) -> int:
+        written = self._files.append(content)
+        self.size_bytes += written
+        self._position = self.size_bytes
+        return written
+
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        into = memoryview(buffer)
+        content = self._files.read(self._start + self._position, min(len(into), self.size_bytes - self._position))
+        into[: len(content)] = content
+        self._position += len(content)
+        return len(content)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self.size_bytes}[whence]
+        self._position = min(max(base + offset, 0), self.size_bytes)
+        return self._position
+
+    def tell(self) -> int:
+        return self._position
+
+
+def exhaustion(error: OSError) -> TransientError | None:
+    """The system's error in words, where it means that something ran out; None for all others."""
+    said = _EXHAUSTED.get(error.errno or 0)
+    return TransientError(ErrorKind.DISK_FULL, said) if said else None
 
 
 @contextmanager
-def full_disk_told() -> Iterator[None]:
-    """Raise `TransientError` in place of the system's error when the disk is full."""
+def exhaustion_told() -> Iterator[None]:
+    """Raise `TransientError` in place of the system's error when the disk is full, or nothing can be opened."""
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if (told := exhaustion(error)) is None:
             raise
-        raise TransientError(ErrorKind.DISK_FULL, "there is no room for the file on the server's disk") from error
+        raise told from error

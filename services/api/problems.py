@@ -16,6 +16,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException, UnsupportedMediaType
 from werkzeug.routing import RequestRedirect
 
+from services.api.form_files import exhaustion
 from shared.db import is_contended, is_passing
 from shared.errors import TransientError
 
@@ -27,6 +28,8 @@ RETRY_AFTER_S = 5
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 #: A body of 10,000 mistakes helps nobody.
 MAX_ERRORS = 100
+#: Values of a JSON body, counted by the commas and brackets in it: 10,000 URLs may have four commas each.
+MAX_JSON_VALUES = 50_000
 #: Nor does a sentence that repeats a value of megabytes.
 MAX_SENTENCE = 1000
 
@@ -197,7 +200,15 @@ def request_id() -> str:
 
 
 class ApiRequest(Request):
-    """A request whose broken JSON is told apart from other bad requests."""
+    """A request whose JSON is bounded before it is parsed; what is broken is told apart from other bad requests."""
+
+    def get_json(self, force: bool = False, silent: bool = False, cache: bool = True) -> Any:
+        """The body as Python values. Raises `Malformed` or `TooLarge`."""
+        body = self.get_data()
+        # Each value costs some fifty times its bytes, and one that is wrong a sentence.
+        if sum(map(body.count, (b",", b"[", b"{"))) > MAX_JSON_VALUES:
+            raise TooLarge(f"The body holds more than {MAX_JSON_VALUES:,} values; send the rest in another request.")
+        return super().get_json(force, silent, cache)
 
     def on_json_loading_failed(self, e: ValueError | None) -> NoReturn:
         raise Malformed(f"The body is not valid JSON: {e}.")
@@ -224,6 +235,7 @@ def register(app: APIFlask) -> None:
     app.register_error_handler(DBAPIError, _from_database)
     app.register_error_handler(PoolTimeout, _from_database)
     app.register_error_handler(TransientError, _from_store)
+    app.register_error_handler(OSError, _from_system)
     app.register_error_handler(RecursionError, _from_deep_nesting)
 
 
@@ -287,6 +299,13 @@ def _what_to_do_again() -> str:
 def _from_store(error: TransientError) -> Response:
     logger.warning("%s", error, extra={"request_id": request_id()})
     return problem(503, f"{error.message}. Try again in a few seconds.")
+
+
+def _from_system(error: OSError) -> Response:
+    # Where the process has run out of descriptors, anything may be what could not be opened.
+    if (told := exhaustion(error)) is None:
+        raise error
+    return _from_store(told)
 
 
 def _from_deep_nesting(error: RecursionError) -> Response:

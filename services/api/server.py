@@ -23,6 +23,10 @@ logger = logging.getLogger(__name__)
 #: Searches that wait and slow uploads hold a thread each, so there are many threads and few processes.
 WORKERS, THREADS = 2, 16
 
+#: Open connections of a worker, most of them waiting for a next request. Each is a descriptor, of which a process may
+#: have 1,024 on most systems; gunicorn's worker dies where it can accept no more.
+CONNECTIONS = 500
+
 _MEMORY_FOLDER = Path("/dev/shm")
 
 
@@ -52,6 +56,7 @@ class Server(BaseApplication):  # type: ignore[misc]
             "worker_class": "gthread",
             "workers": WORKERS,
             "threads": THREADS,
+            "worker_connections": CONNECTIONS,
             "timeout": 60,
             "graceful_timeout": 30,
             "max_requests": 2000,  # a leak somewhere must not grow for ever

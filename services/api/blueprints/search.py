@@ -85,9 +85,7 @@ def _search_by_picture() -> SearchResults | Response:
     work_folder = service().settings.work_folder
     with received(picture.stream, max_bytes=searches.MAX_PICTURE_BYTES, folder=work_folder) as file:
         searches.check_picture(file.path)
-        blob = searches.store_picture(service().blobs, file.path)
-    with transaction() as connection:
-        query_id = searches.add_query(connection, project_id, model, blob)
+        query_id = searches.ask(service().database, service().blobs, project_id, model, file.path)
     wait_s = service().settings.query_wait_s
     searches.wait_for_vector(service().database, project_id, query_id, wait_s=wait_s)
     return _answer(query_id, asked.jobs, asked.limit)

@@ -40,6 +40,9 @@ def upload_file(query_data: UploadName) -> Upload:
         folder=settings.work_folder,
         announced_bytes=announced_bytes,
     ) as file:
-        blob = commands.store_upload(blobs, file)
-        with transaction() as connection:
-            return commands.add_upload(connection, current_project_id(), file, blob, file_name)
+        commands.check_size(file.size_bytes, settings.max_upload_bytes)
+        upload_id = commands.new_upload_id()
+        with commands.stored(blobs, [commands.blob_of(upload_id)]):
+            blob = commands.store_upload(blobs, upload_id, file)
+            with transaction() as connection:
+                return commands.add_upload(connection, current_project_id(), upload_id, file, blob, file_name)

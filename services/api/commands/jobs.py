@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import Connection, insert, text
 
@@ -29,6 +30,16 @@ class NewSource:
     title: str | None
 
 
+def check_job(
+    connection: Connection, project_id: str, settings: Settings, request: JobRequest, coming: Collection[str] = ()
+) -> None:
+    """Raise what `submit_job` would raise, and write nothing.
+
+    coming: ids of uploads whose bytes are still to be stored.
+    """
+    _checked(connection, project_id, settings, request, coming)
+
+
 def submit_job(
     connection: Connection, project_id: str, settings: Settings, request: JobRequest
 ) -> tuple[str, list[str]]:
@@ -36,23 +47,42 @@ def submit_job(
 
     Raises `Invalid` or `TooLarge` naming the fields.
     """
-    key_frames = catalog_checks.key_frame_settings(request.key_frames.model_dump(), "key_frames")
-    clustering = catalog_checks.clustering_settings(request.clustering.model_dump(), "clustering")
-    new, repeated = _new_sources(connection, project_id, settings, request.videos)
-    models = catalog_checks.default_models(request.models)
-    catalog_checks.check_models(connection, settings, _model_fields(request.models, models))
+    values, new, repeated = _checked(connection, project_id, settings, request)
     job_id: str = connection.execute(
-        insert(jobs)
-        .values(project_id=project_id, name=request.name, models=models, key_frames=key_frames, clustering=clustering)
-        .returning(jobs.c.id)
+        insert(jobs).values(project_id=project_id, name=request.name, **values).returning(jobs.c.id)
     ).scalar_one()
     _insert_sources(connection, job_id, new)
     tasks.add_keyframes_tasks(connection, job_id)
     return job_id, repeated
 
 
+def _checked(
+    connection: Connection, project_id: str, settings: Settings, request: JobRequest, coming: Collection[str] = ()
+) -> tuple[dict[str, Any], list[NewSource], list[str]]:
+    """What the job's row will say, its sources, and the URLs that were repeated."""
+    key_frames = catalog_checks.key_frame_settings(request.key_frames.model_dump(), "key_frames")
+    clustering = catalog_checks.clustering_settings(request.clustering.model_dump(), "clustering")
+    new, repeated = _new_sources(connection, project_id, settings, request.videos, coming)
+    models = catalog_checks.default_models(request.models)
+    catalog_checks.check_models(connection, settings, _model_fields(request.models, models))
+    return {"models": models, "key_frames": key_frames, "clustering": clustering}, new, repeated
+
+
 def _model_fields(given: Sequence[str] | None, models: Sequence[str]) -> list[tuple[str, str]]:
     return [(f"models.{i}", name) for i, name in enumerate(given)] if given else [("models", name) for name in models]
+
+
+def check_sources(
+    connection: Connection,
+    project_id: str,
+    settings: Settings,
+    job_id: str,
+    urls: Sequence[str],
+    coming: Collection[str] = (),
+) -> None:
+    """Raise what `add_sources` would raise, and write nothing. coming: as in `check_job`."""
+    _lock_to_grow(connection, project_id, job_id)
+    _new_sources(connection, project_id, settings, urls, coming)
 
 
 def add_sources(
@@ -130,14 +160,15 @@ def retry_job(connection: Connection, project_id: str, job_id: str) -> None:
 
 
 def _new_sources(
-    connection: Connection, project_id: str, settings: Settings, urls: Sequence[str]
+    connection: Connection, project_id: str, settings: Settings, urls: Sequence[str], coming: Collection[str] = ()
 ) -> tuple[list[NewSource], list[str]]:
     """One source for each different URL, and the URLs that were named more than once."""
     if len(urls) > MAX_URLS:
         sentence = f"at most {MAX_URLS} URLs in one call, not {len(urls)}; send the rest to POST /jobs/{{id}}/sources"
         raise TooLarge(f"videos: {sentence}", [("videos", sentence)])
     parsed, errors = _parse(urls, settings.s3_source_places)
-    file_names = _upload_names(connection, project_id, (url.target for _, url in parsed if url.scheme == UPLOAD_SCHEME))
+    file_names = dict.fromkeys(coming, "")
+    file_names |= _upload_names(connection, project_id, (u.target for _, u in parsed if u.scheme == UPLOAD_SCHEME))
     found: dict[str, NewSource] = {}
     repeated: dict[str, None] = {}
     for field, url in parsed:

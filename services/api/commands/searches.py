@@ -11,8 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, insert, text
+from sqlalchemy import insert, text
 
+from services.api.commands.uploads import stored
 from services.api.problems import invalid
 from services.api.queries.search import QueryPicture, get_query
 from shared import tasks
@@ -45,19 +46,19 @@ def check_picture(path: Path) -> None:
         invalid("picture", f"the picture has more than {MAX_PICTURE_PIXELS // 10**6} million pixels; make it smaller")
 
 
-def store_picture(blobs: BlobStore, path: Path) -> str:
-    """Put the picture into the blob store, before the row that names it. Returns the blob's name."""
+def ask(database: Database, blobs: BlobStore, project_id: str, model: str, path: Path) -> str:
+    """Store a query picture, write its row and the task that embeds it. Returns the query's id.
+
+    The picture is in the store before the row that names it, and not left there without one.
+    """
     blob = f"queries/{uuid.uuid4()}"
-    blobs.put(blob, path)
-    return blob
-
-
-def add_query(connection: Connection, project_id: str, model: str, blob: str) -> str:
-    """Write the row of a query picture and the task that embeds it. Returns the query's id."""
-    query_id: str = connection.execute(
-        insert(queries).values(project_id=project_id, model=model, blob=blob).returning(queries.c.id)
-    ).scalar_one()
-    tasks.add_query_task(connection, query_id)
+    with stored(blobs, [blob]):
+        blobs.put(blob, path)
+        with database.transaction() as connection:
+            query_id: str = connection.execute(
+                insert(queries).values(project_id=project_id, model=model, blob=blob).returning(queries.c.id)
+            ).scalar_one()
+            tasks.add_query_task(connection, query_id)
     return query_id
 
 

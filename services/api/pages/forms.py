@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from flask import current_app, request
 from sqlalchemy import Connection
@@ -13,10 +13,12 @@ from werkzeug.datastructures import FileStorage, MultiDict
 
 from services.api.blueprints.uploads import FORM_MARGIN_BYTES
 from services.api.commands import uploads
-from services.api.commands.uploads import Received
-from services.api.context import service
+from services.api.context import current_project_id, service, write
 from services.api.problems import FieldError, Refusal
 from shared import catalog
+from shared.urls import UPLOAD_SCHEME
+
+T = TypeVar("T")
 
 
 def lines(text: str) -> list[str]:
@@ -54,15 +56,6 @@ def _named(field: str, message: str, urls: Sequence[str]) -> FieldError:
     return field, message
 
 
-@dataclass(frozen=True)
-class StoredFile:
-    """A file whose bytes are in the blob store; its row is still to be written."""
-
-    received: Received
-    blob: str
-    name: str
-
-
 def expect_files() -> None:
     """Let files be as large as an upload may be, and the list of URLs as a body of the API. Before it is read."""
     longest_bytes = current_app.config["MAX_CONTENT_LENGTH"]
@@ -70,24 +63,55 @@ def expect_files() -> None:
     request.max_content_length = max(longest_bytes, service().settings.max_upload_bytes + FORM_MARGIN_BYTES)
 
 
-def store_files(files: Sequence[FileStorage]) -> list[StoredFile]:
-    """Put the chosen files into the blob store; an empty file field of a browser is no file."""
-    settings, blobs = service().settings, service().blobs
-    stored = []
+@dataclass(frozen=True)
+class ChosenFile:
+    """A file of a form that becomes an upload, if the rest of the form holds. upload_id: which it will be."""
+
+    sent: FileStorage
+    upload_id: str
+
+    @property
+    def name(self) -> str:
+        return self.sent.filename or ""
+
+    @property
+    def url(self) -> str:
+        return f"{UPLOAD_SCHEME}:{self.upload_id}"
+
+
+def chosen_files(field: str) -> list[ChosenFile]:
+    """The files in that field; an empty file field of a browser is no file.
+
+    Raises `Invalid` or `TooLarge` for one that cannot become an upload. Nothing is stored yet.
+    """
+    files = [ChosenFile(sent, uploads.new_upload_id()) for sent in request.files.getlist(field) if sent.filename]
     for file in files:
-        if not file.filename:
-            continue
-        with ExitStack() as stack:
-            received = stack.enter_context(
-                uploads.received(file.stream, max_bytes=settings.max_upload_bytes, folder=settings.work_folder)
-            )
-            stored.append(StoredFile(received, uploads.store_upload(blobs, received), file.filename))
-    return stored
+        try:
+            uploads.check_size(file.sent.stream.seek(0, os.SEEK_END), service().settings.max_upload_bytes)
+        except Refusal as refusal:
+            refusal.errors = [(file.name, message) for _, message in refusal.errors]
+            raise
+        file.sent.stream.seek(0)
+    return files
 
 
-def add_files(connection: Connection, project_id: str, files: Sequence[StoredFile]) -> list[str]:
-    """Write the rows of stored files. Returns their URLs."""
-    return [uploads.add_upload(connection, project_id, each.received, each.blob, each.name).url for each in files]
+def with_uploads(files: Sequence[ChosenFile], act: Callable[[Connection], T]) -> T:
+    """Store the files, then write their rows and do `act` in one transaction; nothing is left when it is refused."""
+    settings, blobs = service().settings, service().blobs
+    with uploads.stored(blobs, [uploads.blob_of(file.upload_id) for file in files]):
+        kept = []
+        for file in files:
+            with uploads.received(
+                file.sent.stream, max_bytes=settings.max_upload_bytes, folder=settings.work_folder
+            ) as received:
+                kept.append((file, received, uploads.store_upload(blobs, file.upload_id, received)))
+
+        def write_rows(connection: Connection) -> T:
+            for file, received, blob in kept:
+                uploads.add_upload(connection, current_project_id(), file.upload_id, received, blob, file.name)
+            return act(connection)
+
+        return write(write_rows)
 
 
 def default_models(models: Sequence[Any]) -> list[str]:

@@ -58,23 +58,27 @@ def submit_job() -> Answer:
     """Submit the form of a new job."""
     forms.expect_files()
     form, urls = request.form, forms.lines(request.form.get("videos", ""))
+    shown = list(urls)
+    project_id, settings = current_project_id(), service().settings
     try:
-        files = forms.store_files(request.files.getlist("files"))
-        with transaction() as connection:
-            project_id = current_project_id()
-            urls += forms.add_files(connection, project_id, files)
-            job = parse(
-                JobRequest,
-                {
-                    "videos": urls,
-                    "name": form.get("name", "").strip(),
-                    "models": form.getlist("models"),
-                    "clustering": forms.n_clusters(form.get("n_clusters", "")),
-                },
-            )
-            job_id, _ = commands.submit_job(connection, project_id, service().settings, job)
+        files = forms.chosen_files("files")
+        shown += [file.name for file in files]
+        job = parse(
+            JobRequest,
+            {
+                "videos": urls + [file.url for file in files],
+                "name": form.get("name", "").strip(),
+                "models": form.getlist("models"),
+                "clustering": forms.n_clusters(form.get("n_clusters", "")),
+            },
+        )
+        with transaction() as connection:  # before anything is stored
+            commands.check_job(connection, project_id, settings, job, [file.upload_id for file in files])
+        job_id, _ = forms.with_uploads(
+            files, lambda connection: commands.submit_job(connection, project_id, settings, job)
+        )
     except Refusal as refusal:
-        return _jobs_page(forms.named_by_url(refusal, urls)), refusal.status
+        return _jobs_page(forms.named_by_url(refusal, shown)), refusal.status
     return redirect(paths.job_page(job_id), 303)
 
 
@@ -112,7 +116,7 @@ def cancel_job(job_id: str) -> Answer:
     def act(connection: Connection) -> None:
         commands.cancel_job(connection, current_project_id(), job_id)
 
-    return _do(job_id, act)
+    return _do(job_id, lambda: write(act))
 
 
 @blueprint.post("/jobs/<id:job_id>/retry")
@@ -122,7 +126,7 @@ def retry_job(job_id: str) -> Answer:
     def act(connection: Connection) -> None:
         commands.retry_job(connection, current_project_id(), job_id)
 
-    return _do(job_id, act)
+    return _do(job_id, lambda: write(act))
 
 
 @blueprint.post("/jobs/<id:job_id>/delete")
@@ -137,14 +141,21 @@ def add_sources(job_id: str) -> Answer:
     """Add URLs and files."""
     forms.expect_files()
     urls = forms.lines(request.form.get("videos", ""))
-    files = forms.store_files(request.files.getlist("files"))
+    shown = list(urls)
+    project_id, settings = current_project_id(), service().settings
 
-    def act(connection: Connection) -> None:
-        urls.extend(forms.add_files(connection, current_project_id(), files))
-        asked = parse(SourcesRequest, {"videos": urls})
-        commands.add_sources(connection, current_project_id(), service().settings, job_id, asked.videos)
+    def act() -> None:
+        files = forms.chosen_files("files")
+        shown.extend(file.name for file in files)
+        videos = parse(SourcesRequest, {"videos": urls + [file.url for file in files]}).videos
+        with transaction() as connection:  # before anything is stored
+            coming = [file.upload_id for file in files]
+            commands.check_sources(connection, project_id, settings, job_id, videos, coming)
+        forms.with_uploads(
+            files, lambda connection: commands.add_sources(connection, project_id, settings, job_id, videos)
+        )
 
-    return _do(job_id, act, form="sources", urls=urls)
+    return _do(job_id, act, form="sources", urls=shown)
 
 
 @blueprint.post("/jobs/<id:job_id>/models")
@@ -155,7 +166,7 @@ def add_models(job_id: str) -> Answer:
         asked = parse(ModelsRequest, {"models": request.form.getlist("models")})
         commands.add_models(connection, current_project_id(), service().settings, job_id, asked.models)
 
-    return _do(job_id, act, form="models")
+    return _do(job_id, lambda: write(act), form="models")
 
 
 @blueprint.post("/jobs/<id:job_id>/clusterings")
@@ -166,16 +177,16 @@ def add_clustering(job_id: str) -> Answer:
         asked = parse(ClusteringRequest, forms.clustering_settings(request.form))
         return paths.clustering_page(clustering_commands.ask_for(connection, current_project_id(), job_id, asked))
 
-    return _do(job_id, act, form="clusterings")
+    return _do(job_id, lambda: write(act), form="clusterings")
 
 
-def _do(job_id: str, act: Callable[[Connection], str | None], *, form: str = "", urls: Sequence[str] = ()) -> Answer:
-    """Do `act` in one transaction and go on; when it is refused, show the job's page with the reason and that form.
+def _do(job_id: str, act: Callable[[], str | None], *, form: str = "", urls: Sequence[str] = ()) -> Answer:
+    """Do `act` and go on; when it is refused, show the job's page with the reason and that form.
 
     act: returns where to go on, None for the job's page. urls: what the fields `videos.<i>` of a refusal are.
     """
     try:
-        target = write(act)
+        target = act()
     except NotFound:
         raise
     except Refusal as refusal:

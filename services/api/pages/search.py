@@ -57,9 +57,7 @@ def _add_query(picture: FileStorage | None, asked: PictureSearchRequest) -> str:
     folder = service().settings.work_folder
     with received(picture.stream, max_bytes=searches.MAX_PICTURE_BYTES, folder=folder) as file:
         searches.check_picture(file.path)
-        blob = searches.store_picture(service().blobs, file.path)
-    with transaction() as connection:
-        return searches.add_query(connection, project_id, asked.model, blob)
+        return searches.ask(service().database, service().blobs, project_id, asked.model, file.path)
 
 
 @blueprint.get("/searches/<id:query_id>")

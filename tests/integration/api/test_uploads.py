@@ -15,6 +15,7 @@ from sqlalchemy import text
 
 from services.api.app import create_app
 from services.api.form_files import MEMORY_BYTES
+from services.api.problems import Malformed
 
 pytestmark = pytest.mark.integration
 
@@ -121,20 +122,22 @@ def large_form(field: str, *, end: bytes = b"\r\n--x--\r\n") -> dict:
 
 def test_a_large_file_of_a_form_lies_in_the_work_folder_until_the_request_ends(roomy_app, service):
     with roomy_app.test_request_context("/api/v1/uploads", method="POST", **large_form("file")) as context:
-        stream = context.request.files["file"].stream
-        at = Path(os.readlink(f"/proc/self/fd/{stream.fileno()}"))
+        assert context.request.files["file"].stream.seek(0, os.SEEK_END) == MEMORY_BYTES + 1
+        spool = context.request._form_files.spool
+        at = Path(os.readlink(f"/proc/self/fd/{spool.fileno()}"))
         assert at.is_relative_to(service.settings.work_folder)
-    assert stream.closed
+    assert spool.closed
     assert list(service.settings.work_folder.iterdir()) == []
 
 
 def test_a_large_file_of_a_form_that_breaks_off_is_closed_too(roomy_app):
     broken = large_form("file", end=b"\0" * MEMORY_BYTES)
     with roomy_app.test_request_context("/api/v1/uploads", method="POST", **broken) as context:
-        assert not context.request.files
-        [stream] = context.request._form_files
-        assert not stream.closed
-    assert stream.closed
+        with pytest.raises(Malformed):
+            _ = context.request.files
+        spool = context.request._form_files.spool
+        assert not spool.closed
+    assert spool.closed
 
 
 def test_a_form_becomes_an_upload_when_its_file_was_on_disk(roomy_app, service):
