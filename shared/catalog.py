@@ -13,7 +13,6 @@ import importlib
 import json
 import pkgutil
 import re
-import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -21,6 +20,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
+from shared.parameters import BadParameter, Declared, Parameter, declared, make, shown, within
 from shared.weights import HuggingFace, TorchvisionMember, Weights
 
 DEFAULT_MODELS = ("efficientnet_b0", "vit_mae_base")
@@ -40,26 +40,6 @@ class UnknownName(ValueError):
     """No entry of that name."""
 
 
-class BadParameter(ValueError):
-    """A parameter that the entry does not have, or a value that it does not take.
-
-    field: the parameter's name.
-    """
-
-    def __init__(self, field: str, message: str) -> None:
-        super().__init__(message)
-        self.field = field
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """One parameter of an algorithm or a strategy."""
-
-    name: str
-    type: str
-    default: Any
-
-
 @dataclass(frozen=True)
 class Entry:
     """One algorithm or strategy: `version` is None where results carry none."""
@@ -72,7 +52,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class OwnModel:
+class OwnModel(Declared):
     """A model that a person brings by the setting `own_models`, without code.
 
     library: where the architecture comes from.
@@ -123,36 +103,16 @@ def _modules(package: str) -> dict[str, ModuleType]:
     return {name: importlib.import_module(f"{package}.{name}") for name in names}
 
 
-def _parameters(module: ModuleType) -> tuple[Parameter, ...]:
-    hints = typing.get_type_hints(module.Parameters)
-    return tuple(
-        Parameter(field.name, _words(hints[field.name]), field.default)
-        for field in dataclasses.fields(module.Parameters)
-    )
-
-
-def _words(hint: Any) -> str:
-    if hint is type(None):
-        return "null"
-    if typing.get_origin(hint) is Literal:
-        return " | ".join(json.dumps(value) for value in typing.get_args(hint))
-    if typing.get_args(hint):
-        return " | ".join(_words(part) for part in typing.get_args(hint))
-    return {int: "integer", float: "number", str: "text", bool: "boolean"}.get(
-        hint, getattr(hint, "__name__", str(hint))
-    )
-
-
 def strategies() -> dict[str, Entry]:
     """The key-frame strategies, by name."""
     modules = _modules("services.keyframes.strategies")
-    return {name: Entry(name, m.TITLE, _parameters(m), version=m.VERSION) for name, m in modules.items()}
+    return {name: Entry(name, m.TITLE, declared(m.Parameters), version=m.VERSION) for name, m in modules.items()}
 
 
 def algorithms() -> dict[str, Entry]:
     """The clustering algorithms, by name."""
-    modules = _modules("services.clustering.algorithms")
-    return {name: Entry(name, m.TITLE, _parameters(m), max_vectors=m.MAX_VECTORS) for name, m in modules.items()}
+    modules = _modules("services.clustering.algorithms").items()
+    return {name: Entry(name, m.TITLE, declared(m.Parameters), max_vectors=m.MAX_VECTORS) for name, m in modules}
 
 
 def models(own_models: Mapping[str, Any]) -> dict[str, Model]:
@@ -167,13 +127,9 @@ def models(own_models: Mapping[str, Any]) -> dict[str, Model]:
         if name in entries:
             raise BadParameter(name, f"own_models: {name} is a model that comes with Reelmap; choose another name")
         try:
-            own = OwnModel(**given)
-        except TypeError as error:
+            own = make(OwnModel, given, f"the own model {name}")
+        except BadParameter as error:
             raise BadParameter(name, f"own_models: {name}: {error}") from None
-        if own.library not in ("torchvision", "transformers"):
-            raise BadParameter(name, f"own_models: {name}: library is {own.library!r}; torchvision or transformers")
-        if own.pooling not in ("class_token", "mean", "pooler"):
-            raise BadParameter(name, f"own_models: {name}: pooling is {own.pooling!r}; class_token, mean or pooler")
         entries[name] = Model(name, f"own model ({own.library})", None, _own_weights(own), own)
     return entries
 
@@ -185,41 +141,51 @@ def _own_weights(own: OwnModel) -> Weights:
     return Weights((own.weights,), hub=None if Path(own.weights).is_absolute() else HuggingFace(own.weights))
 
 
-def known(kind: str, name: str, entries: Mapping[str, Any]) -> Any:
+def known(kind: str, name: Any, entries: Mapping[str, Any]) -> Any:
     """The entry of that name. Raises `UnknownName` listing those there are."""
-    if name not in entries:
-        raise UnknownName(f"there is no {kind} {name!r}; there are: {', '.join(sorted(entries))}")
+    if not isinstance(name, str) or name not in entries:
+        raise UnknownName(f"there is no {kind} {shown(name)}; there are: {', '.join(sorted(entries))}")
     return entries[name]
 
 
 #: In place of a number of pixels: pictures as large as the video is.
 AS_DECODED = "decoded"
-#: The longest side that may be asked for: from that of small pictures to that of the largest videos.
-PICTURE_PX_RANGE = (320, 8192)
-#: Settings of key frames that every strategy has: the longest side of the pictures that are kept.
-COMMON_KEY_FRAMES = {"picture_px": 960}
+
+
+@dataclass(frozen=True)
+class CommonKeyFrames(Declared):
+    """Settings of key frames that every strategy has.
+
+    picture_px: the longest side of the pictures that are kept, from that of small pictures to that of the largest
+    videos.
+    """
+
+    picture_px: int | Literal["decoded"] = within(960, least=320, most=8192)
+
+
+@dataclass(frozen=True)
+class CommonClustering(Declared):
+    """Settings of a clustering that every algorithm has. pca_dimensions: for the scaling `pca`."""
+
+    scaling: Literal[*SCALINGS] = "standard"  # type: ignore[valid-type]
+    pca_dimensions: int = within(64, least=1, most=2**32 - 1)
+    seed: int = within(0, least=0, most=2**32 - 1)
+
+
+#: The same by name, with their defaults.
+COMMON_KEY_FRAMES = dataclasses.asdict(CommonKeyFrames())
+COMMON_CLUSTERING = {"algorithm": DEFAULT_ALGORITHM, **dataclasses.asdict(CommonClustering())}
 
 
 def strategy_settings(given: Mapping[str, Any]) -> dict[str, Any]:
-    """`{"strategy": …, parameters}` completed with every default.
+    """`{"strategy": …, "picture_px": …, parameters}` completed with every default.
 
     Raises `UnknownName` or `BadParameter`.
     """
-    common = {**COMMON_KEY_FRAMES, **{name: value for name, value in given.items() if name in COMMON_KEY_FRAMES}}
-    given = {field: value for field, value in given.items() if field not in common}
-    name = given.pop("strategy", DEFAULT_STRATEGY)
+    name = given.get("strategy", DEFAULT_STRATEGY)
     known("key-frame strategy", name, strategies())
-    value, (least, most) = common["picture_px"], PICTURE_PX_RANGE
-    if value != AS_DECODED and (type(value) is not int or not least <= value <= most):
-        raise BadParameter(
-            "picture_px", f'picture_px is {value!r}; a whole number from {least} to {most}, or "{AS_DECODED}"'
-        )
     module = _modules("services.keyframes.strategies")[name]
-    return {"strategy": name, **common, **_checked_parameters(f"strategy {name}", module, given)}
-
-
-#: Settings of a clustering that every algorithm has.
-COMMON_CLUSTERING = {"algorithm": DEFAULT_ALGORITHM, "scaling": "standard", "pca_dimensions": 64, "seed": 0}
+    return _completed({"strategy": name}, CommonKeyFrames, module.Parameters, given)
 
 
 def clustering_settings(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -227,33 +193,22 @@ def clustering_settings(given: Mapping[str, Any]) -> dict[str, Any]:
 
     Raises `UnknownName` or `BadParameter`.
     """
-    common = {**COMMON_CLUSTERING, **{name: value for name, value in given.items() if name in COMMON_CLUSTERING}}
-    name = common["algorithm"]
+    name = given.get("algorithm", DEFAULT_ALGORITHM)
     known("clustering algorithm", name, algorithms())
-    if not isinstance(common["scaling"], str) or common["scaling"] not in SCALINGS:
-        raise BadParameter("scaling", f"scaling is {common['scaling']!r}; one of {', '.join(SCALINGS)}")
-    for field, least in (("seed", 0), ("pca_dimensions", 1)):
-        value = common[field]
-        if type(value) is not int or not least <= value < 2**32:
-            raise BadParameter(field, f"{field} is {value!r}; a whole number from {least} to {2**32 - 1}")
     module = _modules("services.clustering.algorithms")[name]
-    rest = {field: value for field, value in given.items() if field not in COMMON_CLUSTERING}
-    return {**common, **_checked_parameters(f"algorithm {name}", module, rest)}
+    return _completed({"algorithm": name}, CommonClustering, module.Parameters, given)
 
 
-def _checked_parameters(what: str, module: ModuleType, given: Mapping[str, Any]) -> dict[str, Any]:
-    fields = {field.name for field in dataclasses.fields(module.Parameters)}
-    for name in given:
-        if name not in fields:
-            there = ", ".join(sorted(fields)) or "none"
-            raise BadParameter(name, f"{what} has no parameter {name!r}; its parameters are: {there}")
-    try:
-        return dataclasses.asdict(module.Parameters(**given))
-    except (ValueError, TypeError) as error:
-        # By the convention of `Parameters` the message starts with the field's name.
-        word = str(error).split(" ", 1)[0].rstrip(":")
-        field = word if word in fields else next(iter(given), "")
-        raise BadParameter(field, str(error)) from None
+def _completed(
+    named: Mapping[str, str], common: type[Declared], own: type[Declared], given: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What is given of an entry's parameters and of those that all entries have, checked and with every default."""
+    [(family, name)] = named.items()
+    of_all = {parameter.name for parameter in declared(common)}
+    for_all = {field: value for field, value in given.items() if field in of_all}
+    for_it = {field: value for field, value in given.items() if field not in {*of_all, family}}
+    made = make(common, for_all, family), make(own, for_it, f"{family} {name}")
+    return {**named, **{field: value for part in made for field, value in dataclasses.asdict(part).items()}}
 
 
 def canonical_sha256(value: Any) -> str:

@@ -7,6 +7,7 @@ because the page's Swagger UI refuses 3.1.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +17,7 @@ from flask import Response, render_template, send_from_directory
 from services.api import paths, problems
 from services.api.schemas import PendingSearch, Problem, SearchRequest
 from shared import catalog
+from shared.parameters import Parameter, declared
 
 CONFIG: Mapping[str, Any] = {
     "OPENAPI_VERSION": "3.0.3",
@@ -147,19 +149,8 @@ def _plain(node: Any) -> Any:
 def _describe_settings(schemas: dict[str, Any]) -> None:
     """Name the parameters that the catalog's algorithms and strategies take; others are refused."""
     algorithms, strategies = catalog.algorithms(), catalog.strategies()
-    least, most = catalog.PICTURE_PX_RANGE
-    key_frames = {
-        "picture_px": {
-            "anyOf": [{"type": "integer", "minimum": least, "maximum": most}, {"enum": [catalog.AS_DECODED]}],
-            "description": "longest side of the pictures that are kept; another one costs no vectors; default "
-            f"{catalog.COMMON_KEY_FRAMES['picture_px']}",
-        }
-    }
-    common = {
-        "scaling": {"type": "string", "enum": list(catalog.SCALINGS)},
-        "seed": {"type": "integer", "minimum": 0, "maximum": 2**32 - 1},
-        "pca_dimensions": {"type": "integer", "minimum": 1, "maximum": 2**32 - 1},
-    }
+    key_frames = {parameter.name: _schema_of(parameter) for parameter in declared(catalog.CommonKeyFrames)}
+    common = {parameter.name: _schema_of(parameter) for parameter in declared(catalog.CommonClustering)}
     for name, entries, more in (
         ("KeyFrameSettings", strategies, key_frames),
         ("ClusteringSettings", algorithms, common),
@@ -171,12 +162,22 @@ def _describe_settings(schemas: dict[str, Any]) -> None:
         for entry in entries.values():
             for parameter in entry.parameters:
                 known = parameters.setdefault(parameter.name, {})
-                words = f"{entry.name}: {parameter.type}, default {parameter.default!r}"
+                words = f"{entry.name}: {parameter.takes}; default {json.dumps(parameter.default)}"
                 known["description"] = "; ".join(filter(None, [known.get("description"), words]))
         field = "strategy" if name == "KeyFrameSettings" else "algorithm"
         schemas[name]["properties"][field] |= {"enum": [*entries, None], "nullable": True}
         schemas[name]["properties"] |= parameters
         schemas[name]["additionalProperties"] = False
+
+
+def _schema_of(parameter: Parameter) -> dict[str, Any]:
+    choices: list[dict[str, Any]] = []
+    if int in parameter.kinds:
+        choices.append({"type": "integer", "minimum": parameter.bounds["least"], "maximum": parameter.bounds["most"]})
+    if parameter.choices:
+        choices.append({"type": "string", "enum": list(parameter.choices)})
+    description = f"{parameter.takes}; default {json.dumps(parameter.default)}"
+    return {**(choices[0] if len(choices) == 1 else {"anyOf": choices}), "description": description}
 
 
 def _complete_operation(path: str, method: str, operation: dict[str, Any]) -> None:

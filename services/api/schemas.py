@@ -513,8 +513,11 @@ class ModelEntries(Answer):
 
 
 class ParameterEntry(Answer):
+    """A parameter: `type` in the words of JSON, `takes` in those of a person, with its bounds."""
+
     name: str
     type: str
+    takes: str
     default: Any
 
 

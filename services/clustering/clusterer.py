@@ -7,7 +7,7 @@ versions give the same labels in every call.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from importlib import import_module
 from pkgutil import iter_modules
 from typing import Any, Final, Protocol, cast
@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from services.clustering import algorithms
 from services.clustering.geometry import MEDOID_MEMBERS, centroid, distances_to, medoid, members_by_label
-from services.clustering.parameters import NClusters, check_choice, check_whole
+from services.clustering.n_clusters import NClusters
 from services.clustering.quality import SILHOUETTE_ROWS, inertia, silhouette
-from services.clustering.scaling import SCALINGS, scale
+from services.clustering.scaling import scale
 from services.clustering.sweep import (
     SWEEP_ROWS,
     Evidence,
@@ -30,9 +30,10 @@ from services.clustering.sweep import (
     sweep_n_clusters,
 )
 from services.clustering.threads import one_blas_thread
+from shared.catalog import COMMON_CLUSTERING, DEFAULT_ALGORITHM, CommonClustering
 from shared.errors import ErrorKind, PermanentError
+from shared.parameters import BadParameter, Declared, make
 
-LARGEST_SEED: Final = 2**32 - 1  # of scikit-learn
 # No embedding comes near; the square of anything larger, summed over the dimensions, may not fit into a float32.
 LARGEST_MAGNITUDE: Final = 1e15
 _ROWS_NAMED: Final = 5
@@ -44,7 +45,7 @@ class Algorithm(Protocol):
     TITLE: str
     MAX_VECTORS: int | None  # None: any number
     SEEDED: bool  # does another seed give other labels?
-    Parameters: type[Any]  # frozen dataclass, all fields with defaults; ValueError that starts with the field's name
+    Parameters: type[Declared]  # a frozen dataclass, all fields with defaults
 
     def fit(self, X: NDArray[np.float32], parameters: Any, *, seed: int) -> NDArray[Any]:
         """Label every row of X (n, d): any whole numbers, -1 for noise.
@@ -60,18 +61,14 @@ class Algorithm(Protocol):
 class ClusteringSettings:
     """Everything that decides the labels of given vectors. Raises ValueError, starting with the field's name."""
 
-    algorithm: str = "kmeans"
+    algorithm: str = DEFAULT_ALGORITHM
     parameters: Mapping[str, Any] = field(default_factory=dict)  # of the algorithm; what is left out has its default
-    scaling: str = "standard"  # one of SCALINGS
-    pca_dimensions: int = 64  # for scaling "pca"
-    seed: int = 0
+    scaling: str = COMMON_CLUSTERING["scaling"]
+    pca_dimensions: int = COMMON_CLUSTERING["pca_dimensions"]  # for scaling "pca"
+    seed: int = COMMON_CLUSTERING["seed"]
 
     def __post_init__(self) -> None:
-        check_choice("scaling", self.scaling, SCALINGS)
-        check_whole("pca_dimensions", self.pca_dimensions, least=1)
-        check_whole("seed", self.seed, least=0)
-        if self.seed > LARGEST_SEED:
-            raise ValueError(f"seed must be at most {LARGEST_SEED}; not {self.seed}")
+        CommonClustering(scaling=self.scaling, pca_dimensions=self.pca_dimensions, seed=self.seed)
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,16 +188,9 @@ def _prepare(
 
 
 def _parameters(algorithm: Algorithm, settings: ClusteringSettings) -> Any:
-    known = [parameter.name for parameter in fields(algorithm.Parameters)]
-    unknown = [name for name in settings.parameters if name not in known]
-    if unknown:
-        raise PermanentError(
-            ErrorKind.BAD_PARAMETERS,
-            f"{settings.algorithm} has no parameter {', '.join(unknown)}; it has {', '.join(known)}.",
-        )
     try:
-        return algorithm.Parameters(**settings.parameters)
-    except ValueError as error:
+        return make(algorithm.Parameters, settings.parameters, "it")
+    except BadParameter as error:
         raise PermanentError(ErrorKind.BAD_PARAMETERS, f"{settings.algorithm}: {error}.") from error
 
 

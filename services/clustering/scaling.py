@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final
-
 import numpy as np
 from numpy.typing import NDArray
 
-SCALINGS: Final[Sequence[str]] = ("standard", "none", "l2", "pca")
+from shared.catalog import SCALINGS
 
 
 def scale(X: NDArray[np.float32], scaling: str, *, pca_dimensions: int, seed: int) -> NDArray[np.float32]:

@@ -8,8 +8,9 @@ from contextlib import contextmanager
 import click
 
 from services.client import ApiError
-from shared.catalog import BadParameter, UnknownName
+from shared.catalog import UnknownName
 from shared.errors import ReelmapError
+from shared.parameters import BadParameter
 from shared.settings import SettingError
 
 

@@ -58,7 +58,7 @@ class NameValue(click.ParamType[Any]):
             self.fail(f"{value!r} is not of the form name=value", param, ctx)
         try:
             return name, json.loads(text)
-        except json.JSONDecodeError:
+        except ValueError:  # no JSON, or a number of thousands of digits
             return name, text
 
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import errno
 import importlib
-import math
 import pkgutil
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -23,6 +22,7 @@ from services.keyframes.reading.frames import VideoFacts, VideoReader
 from services.keyframes.reading.limits import DecodeLimits
 from services.keyframes.reading.pictures import longest_side_px, rgb
 from shared.errors import ErrorKind, PermanentError, TransientError
+from shared.parameters import BadParameter, make
 
 # Part of the recipe: a change of these makes other pictures. The version counts the ways in which decoded frames were
 # brought to the screen.
@@ -125,18 +125,11 @@ def make_parameters(strategy: ModuleType, values: Mapping[str, Any]) -> Any:
 
     Raises PermanentError(BAD_PARAMETERS), naming the parameter, where one is unknown, of a wrong type or out of range.
     """
-    defaults = {field.name: field.default for field in fields(strategy.Parameters)}
-    for name, value in values.items():
-        if name not in defaults:
-            raise _bad_parameters(strategy, f"there is no parameter {name!r}, only {sorted(defaults)}")
-        expected = type(defaults[name])
-        is_right = type(value) is expected or (expected is float and type(value) is int)
-        if not is_right or (isinstance(value, float) and not math.isfinite(value)):
-            raise _bad_parameters(strategy, f"{name} must be a {expected.__name__}, and is {value!r}")
+    name = f"strategy {strategy.__name__.rpartition('.')[2]}"
     try:
-        return strategy.Parameters(**values)
-    except ValueError as error:
-        raise _bad_parameters(strategy, str(error)) from error
+        return make(strategy.Parameters, values, "it")
+    except BadParameter as error:
+        raise PermanentError(ErrorKind.BAD_PARAMETERS, f"{name}: {error}.") from error
 
 
 def extract(
@@ -258,8 +251,3 @@ def _jpeg(picture: NDArray[np.uint8], quality: int) -> bytes:
     if not is_encoded:
         raise ValueError(f"OpenCV cannot write a picture of shape {picture.shape} as JPEG")
     return encoded.tobytes()
-
-
-def _bad_parameters(strategy: ModuleType, complaint: str) -> PermanentError:
-    name = strategy.__name__.rpartition(".")[2]
-    return PermanentError(ErrorKind.BAD_PARAMETERS, f"Key-frame strategy {name}: {complaint}.")

@@ -11,7 +11,7 @@ import pytest
 from threadpoolctl import threadpool_limits
 
 from services.clustering.clusterer import ClusteringSettings, algorithm_names, cluster, load_algorithm
-from services.clustering.scaling import SCALINGS
+from shared.catalog import SCALINGS
 from shared.errors import ErrorKind, PermanentError
 
 pytestmark = pytest.mark.parametrize("name", algorithm_names())

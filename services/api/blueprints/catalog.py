@@ -36,5 +36,5 @@ def list_strategies() -> StrategyEntries:
 
 
 def _entry(entry: catalog.Entry) -> Entry:
-    parameters = [ParameterEntry(name=p.name, type=p.type, default=p.default) for p in entry.parameters]
+    parameters = [ParameterEntry(name=p.name, type=p.type, takes=p.takes, default=p.default) for p in entry.parameters]
     return Entry(name=entry.name, title=entry.title, parameters=parameters)

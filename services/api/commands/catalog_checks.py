@@ -10,7 +10,8 @@ from sqlalchemy import Connection
 from services.api.problems import FieldError, Invalid, invalid
 from services.api.queries.catalog import list_models
 from shared import catalog
-from shared.catalog import BadParameter, UnknownName
+from shared.catalog import UnknownName
+from shared.parameters import BadParameter
 from shared.settings import Settings
 
 

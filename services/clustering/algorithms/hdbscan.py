@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from services.clustering.parameters import check_choice, check_whole
+from shared.parameters import Declared, within
 
 if TYPE_CHECKING:
     import numpy as np
@@ -13,23 +13,17 @@ if TYPE_CHECKING:
 
 TITLE = "HDBSCAN"
 # All pairs of vectors are held twice as float64: 1.8 GB at the peak for 10,000 vectors.
-MAX_VECTORS: int | None = 10_000
+MAX_VECTORS = 10_000
 SEEDED = False
 
 
 @dataclass(frozen=True)
-class Parameters:
-    min_cluster_size: int = 5
-    min_samples: int | None = None  # neighbours that make a vector's surroundings dense; None: min_cluster_size
+class Parameters(Declared):
+    min_cluster_size: int = within(5, least=2, most=MAX_VECTORS)
+    # Neighbours that make a vector's surroundings dense; None: min_cluster_size.
+    min_samples: int | None = within(None, least=1, most=MAX_VECTORS)
     cluster_selection_method: Literal["eom", "leaf"] = "eom"  # few clusters of all sizes, or many small ones
     allow_single_cluster: bool = False
-
-    def __post_init__(self) -> None:
-        check_whole("min_cluster_size", self.min_cluster_size, least=2)
-        check_whole("min_samples", self.min_samples, least=1, optional=True)
-        check_choice("cluster_selection_method", self.cluster_selection_method, ("eom", "leaf"))
-        if not isinstance(self.allow_single_cluster, bool):
-            raise ValueError(f"allow_single_cluster must be true or false; not {self.allow_single_cluster!r}")
 
 
 def fit(X: NDArray[np.float32], parameters: Parameters, *, seed: int) -> NDArray[Any]:

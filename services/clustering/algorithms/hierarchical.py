@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from services.clustering.parameters import NClusters, check_n_clusters
+from services.clustering.n_clusters import MOST_CLUSTERS
+from shared.parameters import Declared, within
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,11 +19,8 @@ SEEDED = False
 
 
 @dataclass(frozen=True)
-class Parameters:
-    n_clusters: NClusters = None
-
-    def __post_init__(self) -> None:
-        check_n_clusters(self.n_clusters)
+class Parameters(Declared):
+    n_clusters: int | Literal["auto"] | None = within(None, least=1, most=MOST_CLUSTERS)
 
 
 def fit(X: NDArray[np.float32], parameters: Parameters, *, seed: int) -> NDArray[Any]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from services.clustering.parameters import NClusters, check_n_clusters, check_whole
+from services.clustering.n_clusters import MOST_CLUSTERS
+from shared.parameters import Declared, within
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,15 +22,11 @@ MANY_VECTORS = 20_000
 
 
 @dataclass(frozen=True)
-class Parameters:
-    n_clusters: NClusters = None
-    n_init: int | None = None  # starts, of which the best is kept; None: 10 up to 20,000 vectors, else 1
-    max_iterations: int = 300
-
-    def __post_init__(self) -> None:
-        check_n_clusters(self.n_clusters)
-        check_whole("n_init", self.n_init, least=1, optional=True)
-        check_whole("max_iterations", self.max_iterations, least=1)
+class Parameters(Declared):
+    n_clusters: int | Literal["auto"] | None = within(None, least=1, most=MOST_CLUSTERS)
+    # Starts, of which the best is kept; None: 10 up to 20,000 vectors, else 1.
+    n_init: int | None = within(None, least=1, most=1000)
+    max_iterations: int = within(300, least=1, most=100_000)
 
 
 def fit(X: NDArray[np.float32], parameters: Parameters, *, seed: int) -> NDArray[Any]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from services.clustering.parameters import NClusters, check_n_clusters, check_whole
+from services.clustering.n_clusters import MOST_CLUSTERS
+from shared.parameters import Declared, within
 
 if TYPE_CHECKING:
     import numpy as np
@@ -17,17 +18,11 @@ SEEDED = True
 
 
 @dataclass(frozen=True)
-class Parameters:
-    n_clusters: NClusters = None
-    n_init: int = 3  # starts tried on a first sample; only the best is carried on
-    max_iterations: int = 100  # passes over all vectors
-    batch_size: int = 1024
-
-    def __post_init__(self) -> None:
-        check_n_clusters(self.n_clusters)
-        check_whole("n_init", self.n_init, least=1)
-        check_whole("max_iterations", self.max_iterations, least=1)
-        check_whole("batch_size", self.batch_size, least=1)
+class Parameters(Declared):
+    n_clusters: int | Literal["auto"] | None = within(None, least=1, most=MOST_CLUSTERS)
+    n_init: int = within(3, least=1, most=1000)  # starts tried on a first sample; only the best is carried on
+    max_iterations: int = within(100, least=1, most=100_000)  # passes over all vectors
+    batch_size: int = within(1024, least=1, most=1_000_000)
 
 
 def fit(X: NDArray[np.float32], parameters: Parameters, *, seed: int) -> NDArray[Any]:

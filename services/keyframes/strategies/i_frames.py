@@ -6,6 +6,8 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from shared.parameters import Declared, within
+
 if TYPE_CHECKING:
     from services.keyframes.choosing.selection import Outline, Pick
     from services.keyframes.reading.frames import Frame
@@ -16,14 +18,10 @@ I_FRAMES_ONLY = True
 
 
 @dataclass(frozen=True)
-class Parameters:
+class Parameters(Declared):
     """min_gap_s: the least seconds between two key frames; some codecs store every frame whole."""
 
-    min_gap_s: float = 0.5
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.min_gap_s <= 86_400:
-            raise ValueError(f"min_gap_s must lie between 0 and 86400 seconds, and is {self.min_gap_s}")
+    min_gap_s: float = within(0.5, least=0, most=86_400)
 
 
 def select(frames: Iterator[Frame], parameters: Parameters) -> Generator[Pick, None, Outline]:

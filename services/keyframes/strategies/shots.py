@@ -6,6 +6,8 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from shared.parameters import Declared, within
+
 if TYPE_CHECKING:
     from services.keyframes.choosing.selection import Outline, Pick
     from services.keyframes.reading.frames import Frame
@@ -16,7 +18,7 @@ I_FRAMES_ONLY = False
 
 
 @dataclass(frozen=True)
-class Parameters:
+class Parameters(Declared):
     """What decides how many key frames there are.
 
     cut_novelty: share of a picture's content that must be new from one frame to the next, beyond what motion brings,
@@ -25,18 +27,10 @@ class Parameters:
     duplicate_memory_shots: with how many earlier shots a pick is compared, to drop near-duplicates.
     """
 
-    cut_novelty: float = 0.2
-    gradual_novelty: float = 0.45
-    view_novelty: float = 0.5
-    duplicate_memory_shots: int = 1
-
-    def __post_init__(self) -> None:
-        for name in ("cut_novelty", "gradual_novelty", "view_novelty"):
-            value = getattr(self, name)
-            if not 0 < value <= 1:
-                raise ValueError(f"{name} must lie above 0 and at most at 1, and is {value}")
-        if not 0 <= self.duplicate_memory_shots <= 1000:
-            raise ValueError(f"duplicate_memory_shots must lie in 0..1000, and is {self.duplicate_memory_shots}")
+    cut_novelty: float = within(0.2, above=0, most=1)
+    gradual_novelty: float = within(0.45, above=0, most=1)
+    view_novelty: float = within(0.5, above=0, most=1)
+    duplicate_memory_shots: int = within(1, least=0, most=1000)
 
 
 def select(frames: Iterator[Frame], parameters: Parameters) -> Generator[Pick, None, Outline]:

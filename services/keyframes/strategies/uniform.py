@@ -7,6 +7,8 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from shared.parameters import Declared, within
+
 if TYPE_CHECKING:
     from services.keyframes.choosing.selection import Outline, Pick
     from services.keyframes.reading.frames import Frame
@@ -17,14 +19,10 @@ I_FRAMES_ONLY = False
 
 
 @dataclass(frozen=True)
-class Parameters:
+class Parameters(Declared):
     """every_s: seconds of the stream's own time from one key frame to the next."""
 
-    every_s: float = 1.0
-
-    def __post_init__(self) -> None:
-        if not 0.01 <= self.every_s <= 86_400:
-            raise ValueError(f"every_s must lie between 0.01 and 86400 seconds, and is {self.every_s}")
+    every_s: float = within(1.0, least=0.01, most=86_400)
 
 
 def select(frames: Iterator[Frame], parameters: Parameters) -> Generator[Pick, None, Outline]:

@@ -9,7 +9,7 @@ import pytest
 
 from services.api import server
 from services.api.app import create_app
-from shared.catalog import BadParameter
+from shared.parameters import BadParameter
 from shared.settings import SettingError, Settings
 from shared.startup import EXIT_REFUSED
 

@@ -95,10 +95,10 @@ def test_bad_vectors_are_named_up_to_a_few():
     ("settings", "sentence"),
     [
         (ClusteringSettings("k_means"), "There is no clustering algorithm 'k_means'; choose one of hdbscan, "),
-        (ClusteringSettings("kmeans", {"k": 3}), "kmeans has no parameter k; it has n_clusters, "),
-        (ClusteringSettings("kmeans", {"n_clusters": 0}), "kmeans: n_clusters must be a whole number from 1"),
-        (ClusteringSettings("kmeans", {"n_clusters": True}), "kmeans: n_clusters must be a whole number from 1"),
-        (ClusteringSettings("hdbscan", {"min_cluster_size": 1}), "hdbscan: min_cluster_size must be .* from 2"),
+        (ClusteringSettings("kmeans", {"k": 3}), "kmeans: it has no parameter 'k'; its parameters are: n_clusters, "),
+        (ClusteringSettings("kmeans", {"n_clusters": 0}), "kmeans: n_clusters is 0; it takes a whole number from 1"),
+        (ClusteringSettings("kmeans", {"n_clusters": True}), "kmeans: n_clusters is true; it takes a whole number"),
+        (ClusteringSettings("hdbscan", {"min_cluster_size": 1}), "hdbscan: min_cluster_size is 1; it takes .* from 2"),
     ],
 )
 def test_wrong_parameters_are_refused_in_a_sentence(settings, sentence):
@@ -112,7 +112,7 @@ def test_wrong_parameters_are_refused_in_a_sentence(settings, sentence):
     [("scaling", "minmax"), ("pca_dimensions", 0), ("seed", -1), ("seed", 2**32), ("seed", 1.5)],
 )
 def test_wrong_settings_are_refused_by_name(name, wrong):
-    with pytest.raises(ValueError, match=f"^{name} must be"):
+    with pytest.raises(ValueError, match=f"^{name} is .*; it takes "):
         ClusteringSettings(**{name: wrong})
 
 

@@ -3,7 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from services.clustering.scaling import SCALINGS, scale
+from services.clustering.scaling import scale
+from shared.catalog import SCALINGS
 
 
 def scaled(X, scaling, pca_dimensions=64):

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from shared import catalog
-from shared.catalog import BadParameter, UnknownName
+from shared.catalog import UnknownName
+from shared.parameters import BadParameter
 
 OWN = {"tiny": {"library": "transformers", "weights": "vit_tiny", "pooling": "class_token"}}
 
@@ -108,8 +109,11 @@ def test_own_models_stand_beside_the_others():
     ("own", "words"),
     [
         ({"hog_color": OWN["tiny"]}, "choose another name"),
-        ({"tiny": {"library": "keras", "weights": "x"}}, "torchvision or transformers"),
-        ({"tiny": {"library": "transformers", "weights": "x", "pooling": "max"}}, "class_token, mean or pooler"),
+        ({"tiny": {"library": "keras", "weights": "x"}}, 'library is .keras.; it takes "torchvision", or'),
+        (
+            {"tiny": {"library": "transformers", "weights": "x", "pooling": "max"}},
+            'pooling is .max.; it takes "class_token", "mean", or "pooler"',
+        ),
         ({"tiny": {"weight": "x"}}, "weight"),
     ],
 )
