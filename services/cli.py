@@ -42,6 +42,8 @@ for command in (
     jobs.jobs,
     jobs.status,
     jobs.sources,
+    jobs.correct,
+    jobs.remove,
     explore.clusterings,
     explore.clusters,
     explore.search,

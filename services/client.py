@@ -66,19 +66,32 @@ class Client:
     # Jobs
 
     def submit(self, urls: Sequence[str], **settings: Any) -> Json:
-        """Submit a job. settings: `name`, `models`, `clustering`, `key_frames`; what is None is left out.
+        """Submit a job. settings: `name`, `models`, `clustering`, `key_frames`, `expand`; what is None is left out.
 
         More URLs than one call takes are added call by call. Returns the job as it was after the last call.
         """
         given = {name: value for name, value in settings.items() if value not in (None, {}, [], ())}
         job = self._once("/jobs", {"videos": list(urls[:URLS_PER_CALL]), **given})
         for first in range(URLS_PER_CALL, len(urls), URLS_PER_CALL):
-            job = self.add_videos(job["id"], urls[first : first + URLS_PER_CALL])
+            more = urls[first : first + URLS_PER_CALL]
+            job = self.add_videos(job["id"], more, expand=bool(settings.get("expand")))
         return job
 
-    def add_videos(self, job_id: str, urls: Sequence[str]) -> Json:
-        """Add at most `URLS_PER_CALL` videos to a job. Returns the job."""
-        return self._once(f"/jobs/{job_id}/sources", {"videos": list(urls)})
+    def add_videos(self, job_id: str, urls: Sequence[str], *, expand: bool = False) -> Json:
+        """Add at most `URLS_PER_CALL` videos to a job; with `expand`, lists become their videos. Returns the job."""
+        return self._once(f"/jobs/{job_id}/sources", {"videos": list(urls), **({"expand": True} if expand else {})})
+
+    def correct_source(self, job_id: str, source_id: str, url: str, *, expand: bool = False) -> Json:
+        """Put another URL in the place of a source, which is read anew. Returns the job."""
+        return self._json("PATCH", f"/jobs/{job_id}/sources/{source_id}", json={"url": url, "expand": expand})
+
+    def remove_source(self, job_id: str, source_id: str) -> None:
+        """Take a source out of a job, with what only it brought."""
+        self._request("DELETE", f"/jobs/{job_id}/sources/{source_id}")
+
+    def remove_failed_sources(self, job_id: str) -> int:
+        """Take every source out of a job that failed. Returns how many."""
+        return int(self._json("DELETE", f"/jobs/{job_id}/sources", params={"state": "failed"})["removed"])
 
     def add_models(self, job_id: str, models: Sequence[str]) -> Json:
         """Embed and cluster a job's key frames under more models. Returns the job."""

@@ -60,6 +60,28 @@ class ErrorKind(StrEnum):
     INTERNAL = "internal"  # a defect of ours; the log has the details
 
 
+#: What somebody or something may mend meanwhile, so that it is worth a person's while to try again as it is.
+MAY_PASS = frozenset(
+    {
+        ErrorKind.UNREACHABLE,
+        ErrorKind.SERVER_ERROR,
+        ErrorKind.THROTTLED,
+        ErrorKind.BOT_CHECK,
+        ErrorKind.LIVE_STREAM,
+        ErrorKind.CHANGED,
+        ErrorKind.ARCHIVED,
+        ErrorKind.DECODER_CRASHED,
+        ErrorKind.DEADLINE,
+        ErrorKind.WORKER_LOST,
+        ErrorKind.DEVICE_LOST,
+        ErrorKind.DISK_FULL,
+        ErrorKind.STORE_UNAVAILABLE,
+        ErrorKind.WEIGHTS_MISSING,
+        ErrorKind.INTERNAL,
+    }
+)
+
+
 class ReelmapError(Exception):
     """Base of the errors that are shown to people.
 

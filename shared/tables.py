@@ -92,6 +92,9 @@ jobs = Table(
     _created_at(),
     Column("started_at", DateTime(timezone=True)),
     Column("finished_at", DateTime(timezone=True)),
+    # Time of work, without that in which nothing was to do: of what ended, and since when there is something to do.
+    Column("worked_s", DOUBLE_PRECISION, nullable=False, server_default="0"),
+    Column("resumed_at", DateTime(timezone=True)),
     CheckConstraint(
         "state IN ('queued', 'running', 'succeeded', 'partly_failed', 'failed', 'cancelled')", name="state"
     ),
@@ -121,11 +124,17 @@ sources = Table(
     # Set when the key frames are there: what was behind the URL, and how it was cut up.
     _ref("video_id", "videos.id", nullable=True, ondelete=None),
     _ref("extraction_id", "extractions.id", nullable=True, ondelete=None),
+    # A page that names a list of videos: how many levels of lists may become their videos (0: it is refused), into how
+    # many it did, and the list that a source came from.
+    Column("list_levels", Integer, nullable=False, server_default="0"),
+    Column("expanded_into", Integer),
+    _ref("parent_id", "sources.id", nullable=True, ondelete="SET NULL"),
     _created_at(),
     UniqueConstraint("job_id", "url"),
     UniqueConstraint("job_id", "position"),
     Index("ix_sources_video_id", "video_id"),
     Index("ix_sources_extraction_id", "extraction_id"),
+    Index("ix_sources_parent_id", "parent_id", postgresql_where=text("parent_id IS NOT NULL")),
 )
 
 extractions = Table(

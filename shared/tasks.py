@@ -288,7 +288,8 @@ def _start_jobs(connection: Connection, claims: Sequence[Claim]) -> None:
     # Not for clusterings: a job that is still queued can only have such as a person asked for.
     for job_id in sorted({claim.job_id for claim in claims if claim.job_id and claim.queue != Queue.CLUSTERING}):
         connection.execute(
-            text("UPDATE jobs SET state = 'running', started_at = now() WHERE id = :job AND state = 'queued'"),
+            text("""UPDATE jobs SET state = 'running', started_at = now(), resumed_at = now()
+                WHERE id = :job AND state = 'queued'"""),
             {"job": job_id},
         )
 
@@ -388,7 +389,7 @@ def cancel_job(connection: Connection, job_id: str) -> bool:
     )
     moved = connection.execute(
         text(
-            """UPDATE jobs SET state = 'cancelled', finished_at = now()
+            f"""UPDATE jobs SET state = 'cancelled', {_ENDED}
             WHERE id = :job AND state IN ('queued', 'running')"""
         ),
         {"job": job_id},
@@ -416,6 +417,38 @@ def retry_job(connection: Connection, job_id: str) -> int:
         notify_due(connection)
     next_round(connection, job_id)
     return requeued
+
+
+def forget_sources(connection: Connection, source_ids: Collection[str]) -> None:
+    """Sources leave a job, or are going to be others: their tasks go in whatever state they are.
+
+    The caller has the job to itself (`lock_whole_job`), here and below; whoever works on such a task is fenced.
+    """
+    connection.execute(_sql("DELETE FROM tasks WHERE source_id IN :ids", "ids"), {"ids": list(source_ids) or [NO_ID]})
+
+
+def forget_videos(connection: Connection, job_id: str, video_ids: Collection[str]) -> None:
+    """Videos leave a job: the tasks that embed them for it go."""
+    connection.execute(
+        _sql("DELETE FROM tasks WHERE job_id = :job AND video_id IN :ids", "ids"),
+        {"job": job_id, "ids": list(video_ids) or [NO_ID]},
+    )
+
+
+def cluster_again(connection: Connection, job_id: str, clustering_id: str) -> None:
+    """Forget the result of a clustering and run it again, on what the job holds now."""
+    values = {"clustering": clustering_id}
+    for table in ("tasks", "assignments", "clusters"):
+        connection.execute(text(f"DELETE FROM {table} WHERE clustering_id = :clustering"), values)
+    connection.execute(
+        text(
+            """UPDATE clusterings SET key_frame_count = NULL, complete = NULL, n_clusters_asked = NULL,
+            n_clusters_used = NULL, seed = NULL, inertia = NULL, silhouette = NULL, noise_count = NULL,
+            evidence = NULL, notes = NULL WHERE id = :clustering"""
+        ),
+        values,
+    )
+    add_clustering_task(connection, job_id, clustering_id)
 
 
 def share_jobs(connection: Connection, job_ids: Iterable[str | None]) -> None:
@@ -459,7 +492,10 @@ def lock_job(connection: Connection, job_id: str) -> JobState | None:
 def next_round(connection: Connection, job_id: str) -> None:
     """The job's content grew, or will: one more round, and the job is running again."""
     connection.execute(
-        text("UPDATE jobs SET round = round + 1, state = 'running', finished_at = NULL WHERE id = :job"),
+        text(
+            """UPDATE jobs SET round = round + 1, state = 'running', finished_at = NULL,
+            started_at = coalesce(started_at, now()), resumed_at = coalesce(resumed_at, now()) WHERE id = :job"""
+        ),
         {"job": job_id},
     )
 
@@ -479,11 +515,10 @@ def advance(connection: Connection, job_id: str) -> JobState | None:
     if not _is_open(connection, job_id, "t.queue = 'keyframes'"):
         _make_due_clusterings(connection, job_id)
     if _is_open(connection, job_id, _OF_THE_JOB):
-        _set_job_state(connection, job_id, JobState.RUNNING)
-        return JobState.RUNNING
+        return state
     # Counting reads every task of the job, so it waits for the end.
     state = job_state(*_counts(connection, job_id))
-    _set_job_state(connection, job_id, state)
+    _end_job(connection, job_id, state)
     return state
 
 
@@ -595,16 +630,15 @@ def _counts(connection: Connection, job_id: str) -> tuple[int, int]:
     return counts.failed, counts.produced
 
 
-def _set_job_state(connection: Connection, job_id: str, state: JobState) -> None:
-    # A job in which nothing was claimed yet stays queued.
+def _end_job(connection: Connection, job_id: str, state: JobState) -> None:
     connection.execute(
-        text(
-            """
-            UPDATE jobs SET state = :state, finished_at = CASE WHEN :final THEN now() END
-            WHERE id = :job AND state <> :state AND (:final OR state <> 'queued')"""
-        ),
-        {"job": job_id, "state": state, "final": state is not JobState.RUNNING},
+        text(f"UPDATE jobs SET state = :state, {_ENDED} WHERE id = :job"), {"job": job_id, "state": state}
     )
+
+
+#: What ends with a job's work. The time in which nothing is to do, until somebody makes it grow, is not counted.
+_ENDED = """finished_at = now(), resumed_at = NULL,
+    worked_s = worked_s + coalesce(extract(epoch FROM now() - resumed_at), 0)"""
 
 
 def job_state(failed_tasks: int, produced_clusterings: int) -> JobState:

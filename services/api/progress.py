@@ -10,22 +10,33 @@ from shared.pipeline import Stage
 
 @dataclass(frozen=True)
 class Pace:
-    """One stage of one job: its tasks by state, and the mean seconds of those that succeeded (None: none did)."""
+    """One stage of one job since it was taken up: its open tasks, how many ended, and the seconds in which they did.
+
+    since_s: from the first claim until now; None: nothing of the stage was claimed yet.
+    """
 
     queued: int = 0
     running: int = 0
-    succeeded: int = 0
-    mean_s: float | None = None
+    ended: int = 0
+    since_s: float | None = None
 
     @property
     def remaining(self) -> int:
         return self.queued + self.running
 
-    def seconds_for(self, tasks: float) -> float | None:
-        """How long so many tasks take at this pace; None when nothing has been seen yet."""
-        if not tasks:
+    def seconds_for(self, further_tasks: float = 0.0) -> float | None:
+        """How long what is open and so many further tasks take at this pace; None when nothing has ended yet.
+
+        The pace is what came out in a time, so it holds how many workers there are and how long they waited. Tasks that
+        run are half done on average: without them, the first to end, which are the short ones, would tell for all.
+        """
+        half_running = self.running / 2
+        left = self.queued + half_running + further_tasks
+        if not left:
             return 0.0
-        return None if self.mean_s is None else tasks * self.mean_s / max(1, self.running)
+        if not self.ended or self.since_s is None:
+            return None
+        return left * self.since_s / (self.ended + half_running)
 
 
 def eta_s(paces: Mapping[Stage, Pace]) -> float | None:
@@ -38,12 +49,11 @@ def eta_s(paces: Mapping[Stage, Pace]) -> float | None:
         paces.get(stage, Pace()) for stage in (Stage.KEYFRAMES, Stage.EMBEDDING, Stage.CLUSTERING)
     )
     if not (keyframes.remaining or embedding.remaining):
-        return clustering.seconds_for(clustering.remaining)
+        return clustering.seconds_for()
     to_come = 0.0
-    if keyframes.succeeded:
-        per_video = (embedding.succeeded + embedding.remaining) / keyframes.succeeded
-        to_come = keyframes.remaining * per_video
-    parts = keyframes.seconds_for(keyframes.remaining), embedding.seconds_for(embedding.remaining + to_come)
+    if keyframes.ended:
+        to_come = keyframes.remaining * (embedding.ended + embedding.remaining) / keyframes.ended
+    parts = keyframes.seconds_for(), embedding.seconds_for(to_come)
     if parts[0] is None or parts[1] is None:
         return None
-    return max(parts[0], parts[1]) + (clustering.seconds_for(clustering.remaining) or 0.0)
+    return max(parts[0], parts[1]) + (clustering.seconds_for() or 0.0)

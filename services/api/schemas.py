@@ -10,7 +10,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StrictBool
 
 from services.api.cursors import DEFAULT_LIMIT, MAX_LIMIT
 from shared.clean_text import one_clean_line
@@ -122,6 +122,9 @@ class ClusteringSettings(Settings):
 
 
 Videos = Annotated[list[str], Field(min_length=1, json_schema_extra={"maxItems": MAX_URLS})]
+Expand = Annotated[
+    StrictBool, Field(description="Whether playlists and channels become their videos, each a source of its own")
+]
 ModelNames = Annotated[list[ModelName], Field(min_length=1, max_length=100)]
 
 
@@ -129,6 +132,7 @@ class JobRequest(Request):
     """A list of video URLs (`https://…`, `s3://…` of open buckets, or `upload:<id>`), and what to do with them."""
 
     videos: Videos
+    expand: Expand = False
     name: GivenName = ""
     models: ModelNames | None = None
     key_frames: KeyFrameSettings = KeyFrameSettings()
@@ -139,6 +143,14 @@ class SourcesRequest(Request):
     """Further video URLs of a job."""
 
     videos: Videos
+    expand: Expand = False
+
+
+class SourceCorrection(Request):
+    """Another URL in the place of a source, which is read anew."""
+
+    url: str
+    expand: Expand = False
 
 
 class ModelsRequest(Request):
@@ -212,6 +224,10 @@ class JobsPaging(Paging):
 
 class SourcesPaging(Paging):
     state: TaskState | None = None
+
+
+class RemovedState(Query):
+    state: Literal[TaskState.FAILED]
 
 
 class ClustersPaging(Paging):
@@ -290,7 +306,7 @@ Progress = dict[Stage, StageProgress]
 
 
 class StageFailure(Failure):
-    """Why so many embedding or clustering tasks of a job failed. Sources each have their own outcome."""
+    """Why so many tasks of a job failed. Of sources, which each have an outcome too, `message` is that of one."""
 
     stage: Stage
     model: str | None
@@ -298,7 +314,11 @@ class StageFailure(Failure):
 
 
 class Job(Answer):
-    """What a person submitted, and how far it is. `frames` are those that were read."""
+    """What a person submitted, and how far it is. `frames` are those that were read.
+
+    worked_s: how long there was something to do, all rounds together. retry_may_help: whether something failed or was
+    cancelled that may go better when it is tried again.
+    """
 
     id: Id
     name: str
@@ -317,6 +337,8 @@ class Job(Answer):
     key_frames_count: int
     reduction: Reduction
     eta_s: float | None
+    worked_s: float
+    retry_may_help: bool
     failures: list[StageFailure]
     links: Links
 
@@ -333,10 +355,7 @@ class JobList(Answer):
 
 
 class Video(Answer):
-    """The content behind a source. Sizes are as displayed; `average_rate_hz` is None where the file does not say.
-
-    `notes` are sentences about what may be wrong with its pictures.
-    """
+    """The content behind a source. Sizes are as displayed; `average_rate_hz` is None where the file does not say."""
 
     id: Id
     sha256: str
@@ -350,11 +369,13 @@ class Video(Answer):
     average_rate_hz: float | None
     shots: int
     damaged_packets: int
-    notes: list[str]
 
 
 class Source(Answer):
-    """One submitted URL, and what came of it. A queued source with an error is going to be tried again."""
+    """One submitted URL, and what came of it. A queued source with an error is going to be tried again.
+
+    expanded_into: of a list that became its videos, how many those are. parent_id: the list that a source comes from.
+    """
 
     id: Id
     position: int
@@ -363,9 +384,17 @@ class Source(Answer):
     attempts: int
     error: Failure | None
     title: str | None
+    expanded_into: int | None
+    parent_id: Id | None
     video: Video | None
     key_frames: int | None
     reduction: Reduction
+
+
+class RemovedSources(Answer):
+    """How many sources were taken out of the job."""
+
+    removed: int
 
 
 class SourceList(Answer):

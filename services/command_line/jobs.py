@@ -29,6 +29,7 @@ job_argument = click.argument("job_id", metavar="JOB")
 @click.option("--seed", type=click.IntRange(min=0), help="Of the clustering.")
 @click.option("--strategy", help="How key frames are chosen.")
 @click.option("--set", "parameters", type=NameValue(), multiple=True, help="A parameter of the strategy.")
+@click.option("--expand", is_flag=True, help="Playlists and channels become their videos, each a source of its own.")
 @click.option("--wait", is_flag=True, help="Stay until the job is over; exit code 1 when it failed or was cancelled.")
 @server_option
 @json_option
@@ -39,6 +40,7 @@ def submit(
     models: Sequence[str],
     strategy: str | None,
     parameters: Sequence[tuple[str, Any]],
+    expand: bool,
     wait: bool,
     server: str,
     as_json: bool,
@@ -57,6 +59,7 @@ def submit(
         models=list(models),
         key_frames={**dict(parameters), **given(strategy=strategy)},
         clustering=given(**clustering),
+        expand=expand or None,
     )
     repeated = job.get("repeated_urls") or []
     if repeated:
@@ -122,6 +125,45 @@ def sources(job_id: str, state: str | None, server: str, as_json: bool) -> None:
         print_json({"sources": list(found)})
     else:
         show_sources(found)
+
+
+@click.command()
+@job_argument
+@click.argument("source_ids", metavar="[SOURCE]...", nargs=-1)
+@click.option("--failed", is_flag=True, help="Every source that failed.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@server_option
+@json_option
+def remove(job_id: str, source_ids: Sequence[str], failed: bool, yes: bool, server: str, as_json: bool) -> None:
+    """Take sources out of a job, with the key frames that only they brought. `reelmap sources` shows their ids."""
+    if failed == bool(source_ids):
+        raise click.UsageError("Name the sources to remove, or say --failed.")
+    if not yes:
+        what = "every source that failed" if failed else counted(len(source_ids), "source")
+        click.confirm(f"Remove {what} from job {job_id} for good?", abort=True, err=True)
+    client = connect(server)
+    if failed:
+        removed = client.remove_failed_sources(job_id)
+    else:
+        for source_id in source_ids:
+            client.remove_source(job_id, source_id)
+        removed = len(source_ids)
+    if as_json:
+        print_json({"removed": removed})
+    else:
+        show(f"{counted(removed, 'source')} removed")
+
+
+@click.command()
+@job_argument
+@click.argument("source_id", metavar="SOURCE")
+@click.argument("url")
+@click.option("--expand", is_flag=True, help="A playlist or channel becomes its videos.")
+@server_option
+@json_option
+def correct(job_id: str, source_id: str, url: str, expand: bool, server: str, as_json: bool) -> None:
+    """Put another URL in the place of a source, which is read anew."""
+    _show_short(connect(server).correct_source(job_id, source_id, url, expand=expand), as_json)
 
 
 @click.command()
@@ -198,12 +240,15 @@ def summary(client: Client, job: Json) -> Iterable[str]:
 
 def show_sources(found: Iterable[Json]) -> None:
     """A table of sources and what came of them."""
-    rows = table("source", "state", "tries", "key frames", "reason", right=("tries", "key frames"))
+    rows = table("id", "source", "state", "tries", "key frames", "reason", right=("tries", "key frames"))
     for source in found:
         error = source["error"]
         key_frames = "" if source["key_frames"] is None else str(source["key_frames"])
         name = source["title"] or source["url"]
-        rows.add_row(name, source["state"], str(source["attempts"]), key_frames, error["message"] if error else "")
+        reason = error["message"] if error else ""
+        if source["expanded_into"] is not None:
+            reason = f"expanded into {counted(source['expanded_into'], 'source')}"
+        rows.add_row(source["id"], name, source["state"], str(source["attempts"]), key_frames, reason)
     results().print(rows)
 
 

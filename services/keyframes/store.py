@@ -7,29 +7,34 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, text
+from sqlalchemy import Connection, case, insert, select, text
 from sqlalchemy.dialects import postgresql
 
 from services.keyframes import extraction as pictures
 from services.keyframes.extraction import Extraction
+from services.keyframes.fetching.sites import VideoList
 from shared import catalog, tasks
 from shared.blobs import BlobStore
 from shared.clean_text import one_clean_line
 from shared.errors import ErrorKind, TransientError
+from shared.sources import NewSource, add_sources
 from shared.tables import extractions, key_frames, sources, videos
 from shared.tasks import Claim
+from shared.urls import parse_source_url
 
 
 @dataclass(frozen=True)
 class SourceWork:
     """One source to fetch and cut up.
 
+    list_levels: how many levels of lists of videos may become their videos; 0: a list is refused.
     settings: `{"strategy": …, parameters}`. upload: blob, SHA-256 and file name of an `upload:` source, else None.
     """
 
     source_id: str
     project_id: str
     url: str
+    list_levels: int
     settings: Mapping[str, Any]
     upload: tuple[str, str, str] | None
 
@@ -58,7 +63,6 @@ def recipe(settings: Mapping[str, Any]) -> str:
             "settings": choice,
             "version": catalog.strategies()[settings["strategy"]].version,
             "pictures": [
-                pictures.PICTURE_VERSION,
                 {**catalog.COMMON_KEY_FRAMES, **settings}["picture_px"],
                 pictures.PICTURE_QUALITY,
                 pictures.SMALL_PICTURE_PX,
@@ -84,7 +88,7 @@ def load(connection: Connection, claim: Claim) -> SourceWork | None:
     row = connection.execute(
         text(
             """
-            SELECT s.id, j.project_id, s.url, j.key_frames, u.blob, u.sha256, u.file_name
+            SELECT s.id, j.project_id, s.url, s.list_levels, j.key_frames, u.blob, u.sha256, u.file_name
             FROM sources s JOIN jobs j ON j.id = s.job_id
             LEFT JOIN uploads u ON s.url = 'upload:' || u.id AND u.project_id = j.project_id
             WHERE s.id = :source"""
@@ -94,7 +98,7 @@ def load(connection: Connection, claim: Claim) -> SourceWork | None:
     if row is None:
         return None
     upload = (row.blob, row.sha256, row.file_name) if row.blob else None
-    return SourceWork(row.id, row.project_id, row.url, row.key_frames, upload)
+    return SourceWork(row.id, row.project_id, row.url, row.list_levels, row.key_frames, upload)
 
 
 def find_extraction(connection: Connection, project_id: str, sha256: str, recipe: str) -> str | None:
@@ -142,11 +146,31 @@ def save(connection: Connection, claim: Claim, source: SourceWork, result: Sourc
     connection.execute(
         sources.update()
         .where(sources.c.id == claim.source_id)
-        .values(video_id=video_id, extraction_id=extraction_id, title=one_clean_line(result.title or "") or None)
+        .values(
+            video_id=video_id,
+            extraction_id=extraction_id,
+            # What a list calls its videos says more than the names of their files.
+            title=case(
+                (sources.c.parent_id.is_not(None) & sources.c.title.is_not(None), sources.c.title),
+                else_=one_clean_line(result.title or "") or None,
+            ),
+        )
     )
     # The job's row last: models that somebody adds now are either seen here, or see this video.
     tasks.lock_job(connection, claim.job_id)
     tasks.add_embedding_tasks(connection, claim.job_id, [video_id])
+
+
+def save_list(connection: Connection, claim: Claim, source: SourceWork, listed: VideoList) -> None:
+    """Let the videos of a list be sources of the job, each with a task of its own."""
+    assert claim.job_id
+    new = [NewSource(entry.url, parse_source_url(entry.url).limit_key, entry.title) for entry in listed.entries]
+    tasks.lock_job(connection, claim.job_id)
+    add_sources(connection, claim.job_id, new, list_levels=source.list_levels - 1, parent_id=source.source_id)
+    connection.execute(
+        sources.update().where(sources.c.id == source.source_id).values(expanded_into=len(new), title=listed.title)
+    )
+    tasks.add_keyframes_tasks(connection, claim.job_id)
 
 
 def _keep_video(connection: Connection, project_id: str, result: SourceResult) -> str:

@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 from services.keyframes import store
 from services.keyframes.cell.decoder import Decoder
 from services.keyframes.extraction import Extraction
-from services.keyframes.fetching.fetch import Buckets, Fetched, FetchLimits, Reach, fetch
+from services.keyframes.fetching.fetch import Buckets, Fetched, FetchLimits, Reach, VideoList, fetch
 from services.keyframes.reading.limits import DecodeLimits
 from services.keyframes.store import SourceResult, SourceWork
 from shared.blobs import BlobMissing, BlobStore
@@ -23,6 +23,7 @@ from shared.db import Database
 from shared.errors import ErrorKind, PermanentError
 from shared.runner import Handler, Work
 from shared.settings import Settings
+from shared.sources import MAX_LISTED
 from shared.tasks import Claim
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 READ_TIMEOUT_S = 15
 
 
-class KeyFramesHandler(Handler[SourceWork, SourceResult]):
+class KeyFramesHandler(Handler[SourceWork, SourceResult | VideoList]):
     """What one worker process does with sources."""
 
     def __init__(self, settings: Settings, database: Database, blobs: BlobStore, decoder: Decoder) -> None:
@@ -61,15 +62,20 @@ class KeyFramesHandler(Handler[SourceWork, SourceResult]):
     def load(self, connection: Connection, claim: Claim) -> SourceWork | None:
         return store.load(connection, claim)
 
-    def save(self, connection: Connection, claim: Claim, loaded: SourceWork, result: SourceResult) -> None:
-        store.save(connection, claim, loaded, result)
+    def save(self, connection: Connection, claim: Claim, loaded: SourceWork, result: SourceResult | VideoList) -> None:
+        if isinstance(result, VideoList):
+            store.save_list(connection, claim, loaded, result)
+        else:
+            store.save(connection, claim, loaded, result)
 
-    def compute(self, items: Sequence[SourceWork], work: Work) -> list[SourceResult]:
+    def compute(self, items: Sequence[SourceWork], work: Work) -> list[SourceResult | VideoList]:
         return [self._compute_one(source, work) for source in items]
 
-    def _compute_one(self, source: SourceWork, work: Work) -> SourceResult:
+    def _compute_one(self, source: SourceWork, work: Work) -> SourceResult | VideoList:
         recipe = store.recipe(source.settings)
         with self._fetched(source, work) as fetched:
+            if isinstance(fetched, VideoList):
+                return fetched
             known = self._database.retrying(
                 lambda connection: store.find_extraction(connection, source.project_id, fetched.sha256, recipe)
             )
@@ -88,7 +94,7 @@ class KeyFramesHandler(Handler[SourceWork, SourceResult]):
         )
 
     @contextmanager
-    def _fetched(self, source: SourceWork, work: Work) -> Iterator[Fetched]:
+    def _fetched(self, source: SourceWork, work: Work) -> Iterator[Fetched | VideoList]:
         """The video's bytes in a file, for as long as the block runs: from where the URL leads, or an upload's."""
         if not source.url.startswith("upload:"):
             yield fetch(
@@ -99,6 +105,7 @@ class KeyFramesHandler(Handler[SourceWork, SourceResult]):
                 check=work.check,
                 allow_generic_extractor=self._allow_generic_extractor,
                 buckets=self._buckets,
+                max_listed=MAX_LISTED if source.list_levels else 0,
             )
             return
         if source.upload is None:

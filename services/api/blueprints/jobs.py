@@ -16,7 +16,6 @@ from services.api.commands import jobs as commands
 from services.api.commands.idempotency import Reply
 from services.api.context import current_project_id, service, transaction
 from services.api.queries import jobs as queries
-from services.api.queries import sources as source_queries
 from services.api.schemas import (
     AcceptedJob,
     IdempotencyHeaders,
@@ -26,9 +25,6 @@ from services.api.schemas import (
     JobRequest,
     JobsPaging,
     ModelsRequest,
-    SourceList,
-    SourcesPaging,
-    SourcesRequest,
 )
 
 blueprint = APIBlueprint("jobs", __name__, url_prefix=paths.API, tag="Jobs")
@@ -44,7 +40,7 @@ def submit_job(json_data: JobRequest, headers_data: IdempotencyHeaders) -> Respo
     def act(connection: Connection) -> tuple[str, list[str]]:
         return commands.submit_job(connection, current_project_id(), service().settings, json_data)
 
-    return _accept(act, headers_data.idempotency_key)
+    return accept_job(act, headers_data.idempotency_key)
 
 
 @blueprint.get("/jobs")
@@ -64,13 +60,13 @@ def list_jobs(query_data: JobsPaging) -> JobList:
 def get_job(job_id: str, headers_data: IfNoneMatchHeaders) -> Response:
     """Watch one job
 
-    The ETag leaves the ETA out, so that a job at which nothing happened answers 304.
+    The ETag leaves out the ETA and the time of work, so that a job at which nothing happened answers 304.
     """
     with transaction() as connection:
         job = queries.get_job(connection, current_project_id(), job_id)
     body = job.model_dump(mode="json")
     response = make_response(body)
-    versioned = json.dumps({**body, "eta_s": None}, sort_keys=True)
+    versioned = json.dumps({**body, "eta_s": None, "worked_s": None}, sort_keys=True)
     response.set_etag(hashlib.sha256(versioned.encode()).hexdigest()[:32], weak=True)
     response.cache_control.no_cache = True
     response.make_conditional(request)
@@ -85,32 +81,6 @@ def delete_job(job_id: str) -> Response:
     return current_app.response_class(status=204)
 
 
-@blueprint.get("/jobs/<id:job_id>/sources")
-@blueprint.input(SourcesPaging, location="query")
-@blueprint.output(SourceList)
-def list_sources(job_id: str, query_data: SourcesPaging) -> SourceList:
-    """List the sources of a job, each with its outcome"""
-    with transaction() as connection:
-        page = source_queries.list_sources(connection, current_project_id(), job_id, **dict(query_data))
-    return SourceList(sources=page.items, next_cursor=page.next_cursor)
-
-
-@blueprint.post("/jobs/<id:job_id>/sources")
-@blueprint.doc(responses=[409])
-@blueprint.input(IdempotencyHeaders, location="headers")
-@blueprint.input(SourcesRequest)
-@blueprint.output(AcceptedJob, 202)
-def add_sources(job_id: str, json_data: SourcesRequest, headers_data: IdempotencyHeaders) -> Response:
-    """Add videos to a job"""
-
-    def act(connection: Connection) -> tuple[str, list[str]]:
-        return job_id, commands.add_sources(
-            connection, current_project_id(), service().settings, job_id, json_data.videos
-        )
-
-    return _accept(act, headers_data.idempotency_key)
-
-
 @blueprint.post("/jobs/<id:job_id>/models")
 @blueprint.doc(responses=[409])
 @blueprint.input(IdempotencyHeaders, location="headers")
@@ -123,7 +93,7 @@ def add_models(job_id: str, json_data: ModelsRequest, headers_data: IdempotencyH
         commands.add_models(connection, current_project_id(), service().settings, job_id, json_data.models)
         return job_id, []
 
-    return _accept(act, headers_data.idempotency_key)
+    return accept_job(act, headers_data.idempotency_key)
 
 
 @blueprint.post("/jobs/<id:job_id>/cancel")
@@ -135,7 +105,7 @@ def cancel_job(job_id: str) -> Response:
         commands.cancel_job(connection, current_project_id(), job_id)
         return job_id, []
 
-    return _accept(act)
+    return accept_job(act)
 
 
 @blueprint.post("/jobs/<id:job_id>/retry")
@@ -148,10 +118,10 @@ def retry_job(job_id: str) -> Response:
         commands.retry_job(connection, current_project_id(), job_id)
         return job_id, []
 
-    return _accept(act)
+    return accept_job(act)
 
 
-def _accept(act: Callable[[Connection], tuple[str, list[str]]], key: str | None = None) -> Response:
+def accept_job(act: Callable[[Connection], tuple[str, list[str]]], key: str | None = None) -> Response:
     """Do `act` and answer with the job.
 
     act: returns the job's id and the URLs that were repeated.

@@ -1,9 +1,11 @@
-"""Deletes a job with everything that no other job refers to."""
+"""Deletes a job, and whatever no source refers to any more."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import Connection, text
 
@@ -30,11 +32,15 @@ def delete_job(database: Database, blobs: BlobStore, project_id: str, job_id: st
         connection.execute(text(f"SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT_S}s'"))
         return _delete_rows(connection, job_id)
 
-    names = database.retrying(delete, after=is_conflict)
+    delete_blobs(blobs, database.retrying(delete, after=is_conflict))
+
+
+def delete_blobs(blobs: BlobStore, names: Sequence[str]) -> None:
+    """Delete blobs that no row names any more, as well as that goes."""
     try:
         blobs.delete(names)
     except TransientError as error:
-        logger.warning("could not delete every blob of job %s, they are orphans now: %s", job_id, error)
+        logger.warning("could not delete every blob, they are orphans now: %s", error)
 
 
 def _delete_rows(connection: Connection, job_id: str) -> list[str]:
@@ -42,51 +48,68 @@ def _delete_rows(connection: Connection, job_id: str) -> list[str]:
     # Waits for workers that are saving, and fences those that would save later; the job's row is ours from here on.
     if tasks.lock_whole_job(connection, job_id) is None:
         raise job_not_found(job_id)
-    video_ids, extraction_ids, upload_ids = _used(connection, job_id)
-    # A worker that saves the same video for another job holds its row or waits for ours; afterwards it finds the
-    # video gone and cuts it up again, or we find its source and leave the video.
-    _execute(connection, "SELECT id FROM videos WHERE id = ANY(CAST(:ids AS uuid[])) ORDER BY id FOR UPDATE", video_ids)
-    _execute(
-        connection, "SELECT id FROM uploads WHERE id = ANY(CAST(:ids AS uuid[])) ORDER BY id FOR UPDATE", upload_ids
-    )
+    used = hold_used(connection, "job_id = CAST(:job AS uuid)", job=job_id)
     connection.execute(text("DELETE FROM jobs WHERE id = :job"), {"job": job_id})
+    return delete_unused(connection, used)
 
+
+@dataclass(frozen=True)
+class Used:
+    """Ids of the videos, extractions and uploads that some sources refer to."""
+
+    video_ids: list[str]
+    extraction_ids: list[str]
+    upload_ids: list[str]
+
+
+def hold_used(connection: Connection, which: str, **values: Any) -> Used:
+    """What those sources refer to for which a condition holds; it stays until the end of the transaction.
+
+    A worker that saves the same video for another job holds its row or waits for ours; afterwards it finds the video
+    gone and cuts it up again, or we find its source and leave the video.
+    """
+    rows = connection.execute(
+        text(f"SELECT url, video_id, extraction_id FROM sources WHERE {which}"),
+        values,
+    ).all()
+    used = Used(
+        sorted({row.video_id for row in rows if row.video_id}),
+        sorted({row.extraction_id for row in rows if row.extraction_id}),
+        sorted({row.url.removeprefix("upload:") for row in rows if row.url.startswith("upload:")}),
+    )
+    for table, ids in (("videos", used.video_ids), ("uploads", used.upload_ids)):
+        _execute(connection, f"SELECT id FROM {table} WHERE id = ANY(CAST(:ids AS uuid[])) ORDER BY id FOR UPDATE", ids)
+    return used
+
+
+def delete_unused(connection: Connection, used: Used) -> list[str]:
+    """Delete of these what no source refers to. Returns the names of the blobs that no row names any more."""
     unused = "NOT EXISTS (SELECT FROM sources s WHERE s.extraction_id = x.id)"
     pictures = _execute(
         connection,
         f"""SELECT unnest(array_remove(ARRAY[k.blob, k.small_blob, k.analysis_blob], NULL))
         FROM key_frames k JOIN extractions x ON x.id = k.extraction_id
         WHERE x.id = ANY(CAST(:ids AS uuid[])) AND {unused}""",
-        extraction_ids,
+        used.extraction_ids,
     )
     _execute(
-        connection, f"DELETE FROM extractions x WHERE x.id = ANY(CAST(:ids AS uuid[])) AND {unused}", extraction_ids
+        connection,
+        f"DELETE FROM extractions x WHERE x.id = ANY(CAST(:ids AS uuid[])) AND {unused}",
+        used.extraction_ids,
     )
     _execute(
         connection,
         """DELETE FROM videos v WHERE v.id = ANY(CAST(:ids AS uuid[]))
         AND NOT EXISTS (SELECT FROM sources s WHERE s.video_id = v.id)""",
-        video_ids,
+        used.video_ids,
     )
     files = _execute(
         connection,
         """DELETE FROM uploads u WHERE u.id = ANY(CAST(:ids AS uuid[]))
         AND NOT EXISTS (SELECT FROM sources s WHERE s.url = 'upload:' || u.id) RETURNING u.blob""",
-        upload_ids,
+        used.upload_ids,
     )
     return [*pictures, *files]
-
-
-def _used(connection: Connection, job_id: str) -> tuple[list[str], list[str], list[str]]:
-    """Ids of the videos, extractions and uploads that the job refers to."""
-    rows = connection.execute(
-        text("SELECT url, video_id, extraction_id FROM sources WHERE job_id = :job"), {"job": job_id}
-    ).all()
-    return (
-        sorted({row.video_id for row in rows if row.video_id}),
-        sorted({row.extraction_id for row in rows if row.extraction_id}),
-        sorted({row.url.removeprefix("upload:") for row in rows if row.url.startswith("upload:")}),
-    )
 
 
 def _execute(connection: Connection, statement: str, ids: Sequence[str]) -> list[str]:

@@ -13,9 +13,10 @@ from services.api import paths
 from services.api.commands import clusterings as clustering_commands
 from services.api.commands import deletion
 from services.api.commands import jobs as commands
+from services.api.commands import sources as source_commands
 from services.api.context import current_project_id, service, transaction, write
 from services.api.pages import forms
-from services.api.problems import NotFound, Refusal, parse
+from services.api.problems import Conflict, NotFound, Refusal, parse
 from services.api.queries import clusterings, clusters, jobs, sources
 from services.api.queries.catalog import list_models
 from services.api.queries.covers import list_covers
@@ -67,6 +68,7 @@ def submit_job() -> Answer:
             JobRequest,
             {
                 "videos": urls + [file.url for file in files],
+                "expand": "expand" in form,
                 "name": form.get("name", "").strip(),
                 "models": form.getlist("models"),
                 "clustering": forms.n_clusters(form.get("n_clusters", "")),
@@ -88,7 +90,7 @@ def _jobs_page(problem: Refusal | None = None) -> str:
         page = jobs.list_jobs(connection, current_project_id(), **dict(paging))
         covers = list_covers(connection, current_project_id(), [job.id for job in page.items])
         models = list_models(connection, service().settings)
-    given = forms.given(request.form, videos="", name="", n_clusters="")
+    given = forms.given(request.form, videos="", name="", n_clusters="", expand="")
     given["models"] = request.form.getlist("models") or forms.default_models(models)
     return render_template(
         "jobs.html",
@@ -150,12 +152,56 @@ def add_sources(job_id: str) -> Answer:
         videos = parse(SourcesRequest, {"videos": urls + [file.url for file in files]}).videos
         with transaction() as connection:  # before anything is stored
             coming = [file.upload_id for file in files]
-            commands.check_sources(connection, project_id, settings, job_id, videos, coming)
+            source_commands.check(connection, project_id, settings, job_id, videos, coming)
         forms.with_uploads(
-            files, lambda connection: commands.add_sources(connection, project_id, settings, job_id, videos)
+            files,
+            lambda connection: source_commands.add(
+                connection, project_id, settings, job_id, videos, expand="expand" in request.form
+            ),
         )
 
     return _do(job_id, act, form="sources", urls=shown)
+
+
+@blueprint.post("/jobs/<id:job_id>/sources/<id:source_id>/correct")
+def correct_source(job_id: str, source_id: str) -> Answer:
+    """Put another URL in the place of a source."""
+    try:
+        source_commands.correct(
+            service().database,
+            service().blobs,
+            current_project_id(),
+            service().settings,
+            job_id,
+            source_id,
+            request.form.get("url", ""),
+            expand="expand" in request.form,
+        )
+    except NotFound:
+        raise
+    except Refusal as refusal:
+        return _job_page(job_id, refusal), refusal.status
+    return redirect(paths.job_page(job_id), 303)
+
+
+@blueprint.post("/jobs/<id:job_id>/sources/<id:source_id>/remove")
+def remove_source(job_id: str, source_id: str) -> Answer:
+    """Take a source out of the job; the form that leads here has said what that means."""
+    try:
+        source_commands.remove(service().database, service().blobs, current_project_id(), job_id, source_id)
+    except Conflict as refusal:
+        return _job_page(job_id, refusal), refusal.status
+    return redirect(paths.job_page(job_id), 303)
+
+
+@blueprint.post("/jobs/<id:job_id>/sources/remove-failed")
+def remove_failed_sources(job_id: str) -> Answer:
+    """Take every source out of the job that failed."""
+    try:
+        source_commands.remove_failed(service().database, service().blobs, current_project_id(), job_id)
+    except Conflict as refusal:
+        return _job_page(job_id, refusal), refusal.status
+    return redirect(paths.job_page(job_id), 303)
 
 
 @blueprint.post("/jobs/<id:job_id>/models")
@@ -237,7 +283,7 @@ def _given() -> dict[str, Any]:
     """What the forms of a job's page show."""
     usual = catalog.COMMON_CLUSTERING
     return {
-        **forms.given(request.form, videos="", n_clusters="", model="", **usual),
+        **forms.given(request.form, videos="", n_clusters="", model="", expand="", **usual),
         "models": request.form.getlist("models"),
     }
 

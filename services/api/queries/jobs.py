@@ -13,13 +13,15 @@ from services.api.cursors import Page, cut
 from services.api.problems import NotFound
 from services.api.progress import Pace, eta_s
 from services.api.schemas import Job, Progress, StageFailure, StageProgress
+from shared.errors import MAY_PASS
 from shared.pipeline import JOB_STAGES, Stage
 from shared.tasks import JobState, TaskState
 
 #: Reasons that a job shows: further ones help nobody.
 MOST_FAILURES = 20
 
-_COLUMNS = "id, name, state, round, models, key_frames, clustering, created_at, started_at, finished_at"
+_COLUMNS = """id, name, state, round, models, key_frames, clustering, created_at, started_at, finished_at,
+    worked_s + coalesce(EXTRACT(EPOCH FROM now() - resumed_at), 0)::float8 AS worked_s"""
 
 
 def get_job(connection: Connection, project_id: str, job_id: str) -> Job:
@@ -68,17 +70,23 @@ def list_jobs(
 
 def _with_progress(connection: Connection, rows: Sequence[Any]) -> list[Job]:
     job_ids = [row.id for row in rows]
-    paces, progress = _stages(connection, job_ids)
+    paces, progress, hopeful = _stages(connection, job_ids)
     contents = _contents(connection, job_ids)
-    failures = _failures(connection, [id_ for id_ in job_ids if _has_failed_beyond_sources(progress[id_])])
-    return [_job(row, paces[row.id], progress[row.id], contents.get(row.id), failures[row.id]) for row in rows]
+    failures = _failures(connection, [id_ for id_ in job_ids if any(each.failed for each in progress[id_].values())])
+    return [
+        _job(row, paces[row.id], progress[row.id], hopeful[row.id], contents.get(row.id), failures[row.id])
+        for row in rows
+    ]
 
 
-def _has_failed_beyond_sources(progress: Progress) -> bool:
-    return any(stage is not Stage.KEYFRAMES and counts.failed for stage, counts in progress.items())
-
-
-def _job(row: Any, paces: dict[Stage, Pace], progress: Progress, content: Any, failures: list[StageFailure]) -> Job:
+def _job(
+    row: Any,
+    paces: dict[Stage, Pace],
+    progress: Progress,
+    retry_may_help: bool,
+    content: Any,
+    failures: list[StageFailure],
+) -> Job:
     frames, key_frames = (content.frames, content.key_frames) if content else (0, 0)
     return Job(
         **row._mapping,
@@ -89,6 +97,7 @@ def _job(row: Any, paces: dict[Stage, Pace], progress: Progress, content: Any, f
         key_frames_count=key_frames,
         reduction=reduction(frames, key_frames),
         eta_s=eta_s(paces) if row.state in (JobState.QUEUED, JobState.RUNNING) else None,
+        retry_may_help=retry_may_help,
         failures=failures,
         links={
             "self": paths.job(row.id),
@@ -104,48 +113,64 @@ def reduction(frames: int | None, key_frames: int | None) -> float | None:
     return 1 - (key_frames or 0) / frames if frames else None
 
 
-def _stages(connection: Connection, job_ids: Sequence[str]) -> tuple[dict[str, dict[Stage, Pace]], dict[str, Progress]]:
-    """Per job and stage: the pace, and the tasks by state. Of clusterings, those that this round made."""
+def _stages(
+    connection: Connection, job_ids: Sequence[str]
+) -> tuple[dict[str, dict[Stage, Pace]], dict[str, Progress], dict[str, bool]]:
+    """Per job and stage: the pace, and the tasks by state; per job: whether to try again may help.
+
+    Of clusterings, those that this round made.
+    """
     rows = connection.execute(
         text(
             """
             SELECT t.job_id, t.stage, t.state, count(*) AS n,
-                   avg(EXTRACT(EPOCH FROM t.finished_at - t.claimed_at))::float8 AS mean_s
+                   count(*) FILTER (WHERE t.finished_at >= j.resumed_at) AS ended,
+                   EXTRACT(EPOCH FROM now() - min(t.claimed_at) FILTER (WHERE t.claimed_at >= j.resumed_at))::float8
+                       AS since_s,
+                   bool_or(t.state = 'cancelled' OR t.state = 'failed' AND t.error_kind = ANY(:passing)) AS hopeful
             FROM tasks t JOIN jobs j ON j.id = t.job_id LEFT JOIN clusterings c ON c.id = t.clustering_id
             WHERE t.job_id = ANY(CAST(:jobs AS uuid[]))
               AND (t.clustering_id IS NULL OR (NOT c.asked AND c.round = j.round))
             GROUP BY t.job_id, t.stage, t.state"""
         ),
-        {"jobs": list(job_ids)},
+        {"jobs": list(job_ids), "passing": list(MAY_PASS)},
     ).all()
-    counts: dict[tuple[str, Stage], dict[str, int]] = defaultdict(dict)
-    means_s: dict[tuple[str, Stage], float | None] = {}
+    of_stage: dict[tuple[str, Stage], list[Any]] = defaultdict(list)
     for row in rows:
-        counts[row.job_id, Stage(row.stage)][row.state] = row.n
-        if row.state == TaskState.SUCCEEDED:
-            means_s[row.job_id, Stage(row.stage)] = row.mean_s
+        of_stage[row.job_id, Stage(row.stage)].append(row)
     paces: dict[str, dict[Stage, Pace]] = defaultdict(dict)
     progress: dict[str, Progress] = defaultdict(dict)
-    for (job_id, stage), by_state in counts.items():
-        progress[job_id][stage] = StageProgress(**by_state, total=sum(by_state.values()))
-        open_and_done = {state: n for state, n in by_state.items() if state not in ("failed", "cancelled")}
-        paces[job_id][stage] = Pace(**open_and_done, mean_s=means_s.get((job_id, stage)))
-    return paces, progress
+    for (job_id, stage), by_state in of_stage.items():
+        counts = {row.state: row.n for row in by_state}
+        progress[job_id][stage] = StageProgress(**counts, total=sum(counts.values()))
+        paces[job_id][stage] = Pace(
+            queued=counts.get(TaskState.QUEUED, 0),
+            running=counts.get(TaskState.RUNNING, 0),
+            ended=sum(row.ended for row in by_state if row.state in (TaskState.SUCCEEDED, TaskState.FAILED)),
+            since_s=max((row.since_s for row in by_state if row.since_s is not None), default=None),
+        )
+    hopeful: dict[str, bool] = defaultdict(bool)
+    for row in rows:
+        hopeful[row.job_id] |= row.hopeful
+    return paces, progress, hopeful
 
 
 def _failures(connection: Connection, job_ids: Sequence[str]) -> dict[str, list[StageFailure]]:
-    """Per job: why embedding and clustering tasks failed, each reason once, the most frequent first."""
+    """Per job: why tasks failed, each reason once, the most frequent first.
+
+    What failed of sources is counted by its kind, because each sentence names a source; one of them stands for all.
+    """
     found: dict[str, list[StageFailure]] = defaultdict(list)
     if not job_ids:
         return found
     rows = connection.execute(
         text(
             """
-            SELECT t.job_id, t.stage, t.model, t.error_kind AS kind, t.error AS message, count(*) AS tasks
+            SELECT t.job_id, t.stage, t.model, t.error_kind AS kind, min(t.error) AS message, count(*) AS tasks
             FROM tasks t JOIN jobs j ON j.id = t.job_id LEFT JOIN clusterings c ON c.id = t.clustering_id
-            WHERE t.job_id = ANY(CAST(:jobs AS uuid[])) AND t.queue IN ('embedding', 'clustering')
+            WHERE t.job_id = ANY(CAST(:jobs AS uuid[]))
               AND t.state = 'failed' AND (t.clustering_id IS NULL OR (NOT c.asked AND c.round = j.round))
-            GROUP BY t.job_id, t.stage, t.model, t.error_kind, t.error
+            GROUP BY t.job_id, t.stage, t.model, t.error_kind, CASE WHEN t.source_id IS NULL THEN t.error END
             ORDER BY tasks DESC, t.stage, t.model, message"""
         ),
         {"jobs": list(job_ids)},

@@ -35,7 +35,8 @@ def list_sources(
     rows = connection.execute(
         text(
             f"""
-            SELECT s.id, s.position, s.url, s.title, t.state, t.attempt, t.error_kind, t.error,
+            SELECT s.id, s.position, s.url, s.title, s.expanded_into, s.parent_id,
+                   t.state, t.attempt, t.error_kind, t.error,
                    v.id AS video_id, v.sha256, v.size_bytes,
                    x.duration_s, x.frames, x.facts, x.damaged_packets, x.key_frame_count,
                    jsonb_array_length(x.shots) AS shots
@@ -60,6 +61,8 @@ def _source(row: Any) -> Source:
         attempts=row.attempt,
         error=failure(row),
         title=row.title,
+        expanded_into=row.expanded_into,
+        parent_id=row.parent_id,
         video=_video(row) if row.facts is not None else None,
         key_frames=row.key_frame_count,
         reduction=reduction(row.frames, row.key_frame_count),
@@ -81,6 +84,5 @@ def _video(row: Any) -> Video:
         frames=row.frames,
         shots=row.shots,
         damaged_packets=row.damaged_packets,
-        notes=row.facts.get("notes", []),
         **{name: row.facts.get(name) for name in facts},
     )

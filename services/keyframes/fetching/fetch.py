@@ -18,14 +18,14 @@ from typing import Literal
 from services.keyframes.fetching.bucket import Buckets, download_object
 from services.keyframes.fetching.direct import Download, download
 from services.keyframes.fetching.limits import FetchLimits
-from services.keyframes.fetching.sites import SiteVideo, fetch_from_site
+from services.keyframes.fetching.sites import ListedVideo, SiteVideo, VideoList, fetch_from_site
 from shared.clean_text import one_clean_line
 from shared.egress.addresses import Reach, checked_addresses
 from shared.errors import ErrorKind, PermanentError
 from shared.media_types import is_video_name
 from shared.urls import BUCKET_SCHEME, DEFAULT_PORTS, SourceUrl, not_opened, parse_source_url
 
-__all__ = ["Buckets", "FetchLimits", "Fetched", "Reach", "fetch"]
+__all__ = ["Buckets", "FetchLimits", "Fetched", "Reach", "VideoList", "fetch"]
 
 _BLOCK_BYTES = 1024 * 1024
 _MAX_TITLE_LENGTH = 200
@@ -56,13 +56,15 @@ def fetch(
     check: Callable[[], None],
     allow_generic_extractor: bool = False,
     buckets: Buckets | None = None,
-) -> Fetched:
-    """Download a video into a new folder inside `folder`.
+    max_listed: int = 0,
+) -> Fetched | VideoList:
+    """Download a video into a new folder inside `folder`; or, where a page names a list of them, say which.
 
     check: called at least once a second; what it raises (a deadline, a cancelled task) ends the fetch and is raised
         here.
     allow_generic_extractor: let yt-dlp look for videos in pages of sites it does not know.
     buckets: what s3 URLs may name; None for nothing.
+    max_listed: so many entries of a list are returned, with titles fit to be shown; 0: lists are refused.
 
     Raises PermanentError or TransientError with a sentence for the person who gave the URL. On any error nothing is
     left in `folder`.
@@ -83,12 +85,20 @@ def fetch(
             got = download(source, path, limits, reach=reach, check=check)
         return Fetched(path, got.sha256, got.size_bytes, _clean_title(got.file_name), got.final_url, "file")
 
-    def from_site() -> Fetched | None:
+    def from_site() -> Fetched | VideoList | None:
         # Every connection is judged where it is opened; to know it now saves the start of yt-dlp.
         checked_addresses(source.host, source.port, reach)
         video = fetch_from_site(
-            source.url, own_folder, limits, reach=reach, check=check, allow_generic_extractor=allow_generic_extractor
+            source.url,
+            own_folder,
+            limits,
+            reach=reach,
+            check=check,
+            allow_generic_extractor=allow_generic_extractor,
+            max_listed=max_listed,
         )
+        if isinstance(video, VideoList):
+            return _that_can_be_fetched(video, source.url)
         return None if video is None else _from_site_video(video, check)
 
     try:
@@ -113,6 +123,27 @@ def fetch(
 def _looks_like_a_file(source: SourceUrl) -> bool:
     """Which is asked for as a file first: that spares most direct links the start of yt-dlp (a second)."""
     return is_video_name(source.target.partition("?")[0])
+
+
+def _that_can_be_fetched(listed: VideoList, url: str) -> VideoList:
+    """The list in our spelling, without entries whose addresses would be refused.
+
+    Raises PermanentError when none is left.
+    """
+    entries: dict[str, ListedVideo] = {}
+    for entry in listed.entries:
+        try:
+            source = parse_source_url(entry.url)
+        except PermanentError:
+            continue
+        # A site must not make us fetch what it could not be submitted for: uploads, other people's buckets.
+        if source.scheme in DEFAULT_PORTS:
+            entries.setdefault(source.url, ListedVideo(source.url, _clean_title(entry.title)))
+    if not entries:
+        raise PermanentError(
+            ErrorKind.UNSUPPORTED_URL, f"{url}: it names a list of videos, and not one of them has an address."
+        )
+    return VideoList(tuple(entries.values()), _clean_title(listed.title))
 
 
 def _from_site_video(video: SiteVideo, check: Callable[[], None]) -> Fetched:

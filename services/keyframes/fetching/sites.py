@@ -13,6 +13,7 @@ configuration, and a bound on its memory, because a page may unpack into more th
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import os
@@ -41,6 +42,9 @@ from shared.errors import ErrorKind, PermanentError, TransientError
 logger = logging.getLogger(__name__)
 
 _CHECK_EVERY_S = 0.5
+#: What yt-dlp calls lists.
+_LISTS = ("playlist", "multi_video")
+_MAX_TITLE_CHARACTERS = 1000
 _REPOSITORY = Path(__file__).parents[3]
 
 
@@ -54,6 +58,22 @@ class SiteVideo:
 
 
 @dataclass(frozen=True)
+class ListedVideo:
+    """One entry of a list: its address as the site gives it, not checked, and its title."""
+
+    url: str
+    title: str | None
+
+
+@dataclass(frozen=True)
+class VideoList:
+    """What a page names that is a list of videos, a channel for one: its entries in the site's order."""
+
+    entries: tuple[ListedVideo, ...]
+    title: str | None
+
+
+@dataclass(frozen=True)
 class _Request:
     """What the child is told; proxy_url holds a password, so it is in no command line and in no message."""
 
@@ -61,6 +81,7 @@ class _Request:
     folder: str
     limits: dict[str, Any]
     allow_generic_extractor: bool
+    max_listed: int
     proxy_url: str = field(repr=False)
     proxy_port: int
 
@@ -73,17 +94,19 @@ def fetch_from_site(
     reach: Reach,
     check: Callable[[], None],
     allow_generic_extractor: bool = False,
-) -> SiteVideo | None:
+    max_listed: int = 0,
+) -> SiteVideo | VideoList | None:
     """Download the video of a page into `folder`; None when it is not a page of a site yt-dlp knows.
 
     check: called about twice a second; what it raises kills the child and is raised here.
     allow_generic_extractor: let yt-dlp look for videos in pages of sites it does not know.
+    max_listed: of a page that names a list, return the first so many entries; 0: refuse it as a list.
 
     Raises PermanentError or TransientError with a sentence for the person who gave the URL. After an error `folder` may
     hold parts of files; removing them is the caller's part.
     """
     with EgressProxy(reach, limits) as proxy:
-        request = _Request(url, str(folder), asdict(limits), allow_generic_extractor, proxy.url, proxy.port)
+        request = _Request(url, str(folder), asdict(limits), allow_generic_extractor, max_listed, proxy.url, proxy.port)
         answer = _ask_child(request, limits, check)
     if not answer["is_fenced"]:
         _say_no_fence()
@@ -96,7 +119,9 @@ def _say_no_fence() -> None:
     logger.warning("%s", missing_fence() or "yt-dlp was not fenced in", extra={"event": "wall_missing"})
 
 
-def _outcome(answer: dict[str, Any], request: _Request, limits: FetchLimits, proxy: EgressProxy) -> SiteVideo | None:
+def _outcome(
+    answer: dict[str, Any], request: _Request, limits: FetchLimits, proxy: EgressProxy
+) -> SiteVideo | VideoList | None:
     """What the child's answer means, together with what the proxy saw."""
     url = request.url
     if not answer["claimed"]:
@@ -114,9 +139,11 @@ def _outcome(answer: dict[str, Any], request: _Request, limits: FetchLimits, pro
     if proxy.connections == 0:
         raise PermanentError(
             ErrorKind.INTERNAL,
-            f"{url}: a video came in past the egress proxy, so it was thrown away; this is a defect of Reelmap, please "
+            f"{url}: bytes came in past the egress proxy, so it was thrown away; this is a defect of Reelmap, please "
             "report it with the address.",
         )
+    if "entries" in answer:
+        return VideoList(tuple(ListedVideo(**entry) for entry in answer["entries"]), answer["title"])
     return SiteVideo(Path(request.folder) / answer["file"], answer["title"], answer["page_url"] or url)
 
 
@@ -124,7 +151,8 @@ def _refusal(kind: ErrorKind, url: str, limits: FetchLimits) -> PermanentError:
     """What this program refuses, though the site would give it."""
     says = {
         ErrorKind.LIVE_STREAM: "it is a live stream or premiere; submit the recording once there is one",
-        ErrorKind.PLAYLIST: "it names a list of videos; submit the address of each video",
+        ErrorKind.PLAYLIST: "it names a list of videos; submit it with expand to have them all, or the address of each",
+        ErrorKind.NOT_FOUND: "it names a list of videos, and the list is empty",
         ErrorKind.TOO_LONG: f"the video is longer than {limits.max_duration_s:g} s, the most a video may last; "
         "submit a part of it, or have the limit raised",
         ErrorKind.TOO_LARGE: f"the video is larger than {limits.max_bytes:,} bytes, the most a video may have; "
@@ -253,7 +281,7 @@ def _serve(request: _Request) -> dict[str, Any]:
     limits = FetchLimits(**request.limits)
     options = _options(request, limits)
     try:
-        return {"claimed": True, **_download(request.url, options, limits)}
+        return {"claimed": True, **_download(request, options, limits)}
     except _Refused as refused:
         return {"claimed": True, "kind": refused.kind}
     except MemoryError:
@@ -272,11 +300,14 @@ def _is_claimed(url: str) -> bool:
     return any(extractor.suitable(url) and extractor.IE_NAME != "generic" for extractor in gen_extractor_classes())
 
 
-def _download(url: str, options: dict[str, Any], limits: FetchLimits) -> dict[str, Any]:
+def _download(request: _Request, options: dict[str, Any], limits: FetchLimits) -> dict[str, Any]:
     from yt_dlp import YoutubeDL
 
     with YoutubeDL(options) as site:
-        info = _single_video(site, site.extract_info(url, download=False))
+        info = site.extract_info(request.url, download=False)
+        if request.max_listed and (entries := _listed(info, request)):
+            return {"entries": entries, "title": _title(info)}
+        info = _single_video(site, info)
         if info.get("is_live") or info.get("live_status") in ("is_live", "is_upcoming", "post_live"):
             raise _Refused(ErrorKind.LIVE_STREAM)
         if (info.get("duration") or 0) > limits.max_duration_s:
@@ -286,9 +317,46 @@ def _download(url: str, options: dict[str, Any], limits: FetchLimits) -> dict[st
     return {"file": path.name, "title": done.get("title"), "page_url": done.get("webpage_url")}
 
 
+def _listed(info: dict[str, Any], request: _Request) -> list[dict[str, Any]]:
+    """The entries of a list, each address once; none where the page names a single video."""
+    if info.get("_type", "video") not in _LISTS:
+        return []
+    entries = [entry for entry in itertools.islice(info["entries"], request.max_listed) if entry]
+    if not entries:
+        raise _Refused(ErrorKind.NOT_FOUND)
+    if len(entries) == 1 and not _leads_on(entries[0]):
+        return []
+    by_address = {
+        address: {"url": address, "title": _title(entry)}
+        for entry in entries
+        if (address := _address(entry, info.get("webpage_url") or request.url))
+    }
+    return list(by_address.values())
+
+
+def _leads_on(entry: dict[str, Any]) -> bool:
+    """Whether an entry is an address to look at, and not a video that the page itself holds."""
+    return entry.get("_type") in ("url", "url_transparent")
+
+
+def _address(entry: dict[str, Any], page_url: str) -> str | None:
+    """Where an entry can be fetched by itself; None where the site does not say."""
+    if _leads_on(entry):
+        return entry.get("url")
+    own_page: str | None = entry.get("webpage_url")
+    if own_page and own_page != page_url:
+        return own_page
+    address: str | None = (entry.get("formats") or [entry])[-1].get("url")
+    return address
+
+
+def _title(info: dict[str, Any]) -> str | None:
+    return (info.get("title") or "")[:_MAX_TITLE_CHARACTERS] or None
+
+
 def _single_video(site: Any, info: dict[str, Any]) -> dict[str, Any]:
     """The one video behind a page; many sites wrap it in a list of one."""
-    if info.get("_type", "video") not in ("playlist", "multi_video"):
+    if info.get("_type", "video") not in _LISTS:
         return info
     entries = [entry for entry in info["entries"] if entry]
     if len(entries) != 1:
@@ -301,9 +369,10 @@ def _options(request: _Request, limits: FetchLimits) -> dict[str, Any]:
 
     return {
         "allowed_extractors": ["default"] if request.allow_generic_extractor else ["default", "-generic"],
-        # Two are enough to see that it is a list, and none of them is looked into.
-        "noplaylist": True,
-        "playlist_items": "1:2",
+        # Of an address that names a video and the list that it is in, the list only where lists are asked for. Two
+        # entries are enough to see that it is one, and none of them is looked into.
+        "noplaylist": not request.max_listed,
+        "playlist_items": f"1:{request.max_listed or 2}",
         "extract_flat": "in_playlist",
         # The picture alone if the site has it apart; near 480 lines of the shorter side; what decodes fastest.
         "format": "bv/bv*",

@@ -101,7 +101,7 @@ def test_urls_files_folders_and_lists_become_one_job(answered, reelmap, tmp_path
     assert "Left out 1 files" in result.stderr
     job = json.loads(result.stdout)
     assert (job["name"], job["models"], job["sources"]) == ("n", ["hog_color"], 4)
-    assert job["key_frames"] == {"strategy": "uniform", "every_s": 2}
+    assert job["key_frames"] == {"strategy": "uniform", "every_s": 2, "picture_px": 960}
     assert job["clustering"].items() >= {"algorithm": "hdbscan", "seed": 3, "scaling": "l2"}.items()
     sources = answered("sources", job["id"])["sources"]
     assert [source["url"].partition(":")[0] for source in sources] == ["https", "upload", "upload", "https"]

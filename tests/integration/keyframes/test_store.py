@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import text
 
 from services.keyframes import store
+from services.keyframes.fetching.sites import ListedVideo, VideoList
 from shared import tasks
 from shared.errors import TransientError
 from shared.tables import DEFAULT_PROJECT_ID
@@ -221,3 +222,75 @@ def test_a_job_that_was_deleted_while_its_video_was_cut_up_leaves_no_row(rows, m
     rows.do("DELETE FROM jobs")
     assert rows.save(claim, store, make_source_result(3, "abc")) is False
     assert rows.one("SELECT count(*) FROM videos") == 0
+
+
+def listed(*names: str) -> VideoList:
+    return VideoList(
+        tuple(ListedVideo(f"http://videos.example/{name}.mp4", f"Film {name}") for name in names), "A list"
+    )
+
+
+def save_list(rows, claim, videos: VideoList) -> None:
+    with rows.database.transaction() as connection:
+        assert tasks.succeed(connection, claim)
+        store.save_list(connection, claim, store.load(connection, claim), videos)
+        tasks.advance(connection, claim.job_id)
+
+
+def test_a_list_becomes_its_videos_each_a_source_with_its_title(rows, make_source_result):
+    job_id = rows.job()
+    rows.do("UPDATE sources SET list_levels = 2, url = 'http://videos.example/list'")
+    [claim] = claim_all(rows)
+    save_list(rows, claim, listed("a", "b", "c"))
+    assert rows.job_state(job_id) == "running"
+    assert rows.all("SELECT title, expanded_into FROM sources WHERE id = :id", id=claim.source_id) == [("A list", 3)]
+    children = rows.all(
+        "SELECT url, title, host, list_levels, parent_id FROM sources WHERE parent_id IS NOT NULL ORDER BY position"
+    )
+    assert [tuple(child) for child in children] == [
+        (f"http://videos.example/{name}.mp4", f"Film {name}", "videos.example", 1, claim.source_id) for name in "abc"
+    ]
+    claims = claim_all(rows)
+    assert len(claims) == 3
+    for number, child in enumerate(claims):
+        assert rows.save(child, store, make_source_result(1, f"video {number}", title="its file.mp4"))
+    assert len(rows.all("SELECT FROM sources WHERE title LIKE 'Film %'")) == 3, "the list's words say more"
+
+
+def test_what_a_list_names_that_the_job_has_already_is_not_there_twice(rows):
+    rows.job(sources=2)
+    first, second = claim_all(rows)
+    rows.do("UPDATE sources SET list_levels = 1")
+    save_list(rows, first, listed("a", "b"))
+    save_list(rows, second, listed("b", "c"))
+    assert rows.one("SELECT count(*) FROM sources WHERE parent_id IS NOT NULL") == 3
+    assert rows.all("SELECT expanded_into FROM sources WHERE parent_id IS NULL") == [(2,), (2,)]
+    assert rows.one("SELECT count(DISTINCT position) = count(*) FROM sources")
+
+
+def test_two_lists_that_end_at_one_instant_both_become_their_videos(rows):
+    rows.job(sources=2)
+    rows.do("UPDATE sources SET list_levels = 1")
+    gate = threading.Barrier(2)
+
+    def save(claim, videos) -> None:
+        gate.wait()
+        save_list(rows, claim, videos)
+
+    videos = (listed(*(f"film-{i}" for i in range(100))), listed(*(f"film-{i}" for i in range(50, 150))))
+    threads = [threading.Thread(target=save, args=pair) for pair in zip(claim_all(rows), videos, strict=True)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert rows.one("SELECT count(*) FROM sources WHERE parent_id IS NOT NULL") == 150
+    assert len(claim_all(rows)) == 150
+
+
+def test_a_list_of_a_list_is_looked_into_no_deeper(rows):
+    rows.job()
+    rows.do("UPDATE sources SET list_levels = 2")
+    for levels in (1, 0):
+        [claim] = claim_all(rows)
+        save_list(rows, claim, listed(f"inner {levels}"))
+        assert rows.one("SELECT list_levels FROM sources ORDER BY position DESC LIMIT 1") == levels

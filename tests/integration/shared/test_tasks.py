@@ -141,14 +141,14 @@ def test_the_other_side_may_name_a_longer_wait(rows):
     assert rows.one("SELECT extract(epoch FROM run_at - now()) FROM tasks") > 590
 
 
-def test_a_reason_that_postgres_cannot_hold_is_kept_as_far_as_it_can(rows):
+def test_a_reason_is_kept_as_one_clean_line(rows):
     rows.job(sources=2)
     first, second = rows.claim(*rows.task_ids("keyframes"))
-    reason = "the server said \0 and \udcff"
+    reason = "the server said \0 and \udcff\x1b[1m\nso"
     rows.end(first, lambda c, claim: tasks.fail(c, claim, ErrorKind.SERVER_ERROR, reason))
     error = TransientError(ErrorKind.SERVER_ERROR, reason)
     rows.end(second, lambda c, claim: tasks.try_later(c, claim, error, backoff_s=1))
-    assert rows.all("SELECT DISTINCT error FROM tasks") == [("the server said  and ?",)]
+    assert rows.all("SELECT DISTINCT error FROM tasks") == [("the server said and [1m so",)]
 
 
 def test_a_hand_back_costs_no_attempt(rows):
@@ -181,6 +181,23 @@ def test_a_job_goes_from_sources_to_clusterings(rows):
     rows.end(clusterings[1])
     assert rows.job_state(job_id) == "succeeded"
     assert rows.one("SELECT finished_at IS NOT NULL FROM jobs")
+
+
+def test_the_time_of_work_does_not_hold_that_in_which_nothing_was_to_do(rows):
+    job_id = rows.job()
+    rows.do("UPDATE jobs SET created_at = now() - interval '1 hour'")
+    finish_first_round(rows, job_id)
+    assert rows.one("SELECT worked_s BETWEEN 0 AND 60 AND resumed_at IS NULL FROM jobs")
+    rows.do("UPDATE jobs SET worked_s = 10, started_at = now() - interval '1 day', finished_at = started_at")
+    rows.add_sources(job_id)
+    rows.do("UPDATE jobs SET resumed_at = resumed_at - interval '5 s'")
+    finish_first_round(rows, job_id)
+    assert rows.one("SELECT worked_s BETWEEN 15 AND 70 FROM jobs")
+    rows.add_sources(job_id)
+    rows.do("UPDATE jobs SET resumed_at = resumed_at - interval '100 s'")
+    with rows.database.transaction() as connection:
+        assert tasks.cancel_job(connection, job_id)
+    assert rows.one("SELECT worked_s BETWEEN 115 AND 170 AND resumed_at IS NULL FROM jobs")
 
 
 def test_failed_sources_do_not_stop_a_job(rows):

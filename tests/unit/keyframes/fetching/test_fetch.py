@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from services.keyframes.fetching.fetch import Fetched, FetchLimits, Reach, _clean_title, fetch
+from services.keyframes.fetching.fetch import Fetched, FetchLimits, Reach, VideoList, _clean_title, fetch
 from shared.errors import ErrorKind, PermanentError, ReelmapError
 
 VIDEO = b"\0\0\0\x18ftypmp42" + bytes(range(256)) * 200
@@ -23,7 +23,8 @@ def get(
     *,
     allow_private_hosts: bool = True,
     allow_generic_extractor: bool = False,
-) -> Fetched:
+    max_listed: int = 0,
+) -> Any:
     return fetch(
         url,
         folder,
@@ -31,6 +32,7 @@ def get(
         reach=Reach(allow_private_hosts),
         check=nothing_to_check,
         allow_generic_extractor=allow_generic_extractor,
+        max_listed=max_listed,
     )
 
 
@@ -113,3 +115,30 @@ def test_what_is_not_on_the_web_is_not_fetched(url: str, tmp_path: Path, limits:
 )
 def test_titles_are_fit_to_be_shown(title: str | None, clean: str | None) -> None:
     assert _clean_title(title) == clean
+
+
+def listing(web: Any, *videos: str) -> str:
+    tags = "".join(f'<video src="{video}"></video>' for video in videos)
+    body = f"<!DOCTYPE html><html><head><title>A day\x1b[1m out</title></head><body>{tags}</body></html>"
+    url: str = web.serve("/page", body.encode(), Content_Type="text/html")
+    return url
+
+
+def test_the_entries_of_a_list_are_in_our_spelling_and_fit_to_be_shown(
+    web: Any, tmp_path: Path, limits: FetchLimits
+) -> None:
+    url = listing(web, "/b%20c.mp4#t=1", "/b c.mp4", "ftp://a.example/d.mp4", "s3://bucket/e.mp4", "upload:f", "/a.mp4")
+    listed = get(url, tmp_path, limits, allow_generic_extractor=True, max_listed=10)
+    assert isinstance(listed, VideoList)
+    assert [entry.url for entry in listed.entries] == [web.url("/b%20c.mp4"), web.url("/a.mp4")]
+    assert all((entry.title or "").isprintable() for entry in listed.entries)
+    assert list(tmp_path.glob("*/*")) == []
+
+
+def test_a_list_without_one_address_that_can_be_fetched_is_refused(
+    web: Any, tmp_path: Path, limits: FetchLimits
+) -> None:
+    url = listing(web, "rtmp://a.example/d.mp4", "rtmp://a.example/e.mp4")
+    with pytest.raises(PermanentError) as caught:
+        get(url, tmp_path, limits, allow_generic_extractor=True, max_listed=10)
+    assert caught.value.kind is ErrorKind.UNSUPPORTED_URL

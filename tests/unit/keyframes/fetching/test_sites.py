@@ -136,6 +136,55 @@ def test_a_list_of_videos_is_refused(web: Any, tmp_path: Path, limits: FetchLimi
     assert [path for path, _ in web.requests if path.endswith(".mp4")] == []
 
 
+def fetch_list(url: str, folder: Path, limits: FetchLimits, max_listed: int = 10) -> Any:
+    return fetch_from_site(
+        url,
+        folder,
+        limits,
+        reach=LOOPBACK,
+        check=nothing_to_check,
+        allow_generic_extractor=True,
+        max_listed=max_listed,
+    )
+
+
+def test_a_list_that_is_asked_for_is_told_and_not_fetched(web: Any, tmp_path: Path, limits: FetchLimits) -> None:
+    listed = fetch_list(page(web, "/a.mp4", "/b.mp4", "/a.mp4", "/c.mp4"), tmp_path, limits)
+    assert [entry.url for entry in listed.entries] == [web.url("/a.mp4"), web.url("/b.mp4"), web.url("/c.mp4")]
+    assert "A day out" in listed.title
+    assert all("A day out" in entry.title for entry in listed.entries)
+    assert [path for path, _ in web.requests if path.endswith(".mp4")] == []
+
+
+def test_of_a_long_list_the_first_entries_are_told(web: Any, tmp_path: Path, limits: FetchLimits) -> None:
+    url = page(web, *(f"/{i}.mp4" for i in range(50)))
+    assert [entry.url for entry in fetch_list(url, tmp_path, limits, 3).entries] == [
+        web.url(f"/{i}.mp4") for i in range(3)
+    ]
+
+
+def test_a_page_with_one_video_is_that_video_also_where_lists_are_asked_for(
+    web: Any, tmp_path: Path, limits: FetchLimits
+) -> None:
+    web.serve("/a.mp4", VIDEO, Content_Type="video/mp4")
+    assert fetch_list(page(web, "/a.mp4"), tmp_path, limits).path.read_bytes() == VIDEO
+
+
+@pytest.mark.parametrize(
+    ("entry", "address"),
+    [
+        ({"_type": "url", "url": "https://a.example/watch?v=1", "ie_key": "Youtube"}, "https://a.example/watch?v=1"),
+        ({"_type": "url_transparent", "url": "https://a.example/1"}, "https://a.example/1"),
+        ({"id": "1", "webpage_url": "https://a.example/1", "formats": [{"url": "x"}]}, "https://a.example/1"),
+        ({"id": "1", "webpage_url": "https://a.example/list", "formats": [{"url": "low"}, {"url": "high"}]}, "high"),
+        ({"id": "1", "url": "https://cdn.example/1.mp4"}, "https://cdn.example/1.mp4"),
+        ({"id": "1"}, None),
+    ],
+)
+def test_where_an_entry_can_be_fetched_by_itself(entry: dict[str, Any], address: str | None) -> None:
+    assert sites._address(entry, "https://a.example/list") == address
+
+
 def test_a_video_that_says_it_is_too_long_is_not_downloaded(web: Any, tmp_path: Path, limits: FetchLimits) -> None:
     web.serve("/a.mp4", VIDEO, Content_Type="video/mp4")
     described = (

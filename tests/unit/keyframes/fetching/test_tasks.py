@@ -22,7 +22,7 @@ def refusal(url: str, folder: Path, **settings: Any) -> PermanentError:
     """Why the stage does not fetch a URL. It gives up before it asks for the database."""
     nowhere = Database("postgresql+psycopg2:///nowhere")
     handler = KeyFramesHandler(Settings(own_models={}, **settings), nowhere, FolderBlobs(folder / "blobs"), Decoder())
-    source = SourceWork("source", "project", url, {"strategy": "uniform"}, None)
+    source = SourceWork("source", "project", url, 0, {"strategy": "uniform"}, None)
     with pytest.raises(PermanentError) as caught:
         handler.compute([source], Work(folder, handler.deadline_s, stop_grace_s=1, stopping=lambda: False))
     return caught.value
