@@ -35,7 +35,7 @@ END
 
 # Reelmap itself, with its metadata and its command.
 FROM builder AS source
-COPY pyproject.toml README.md /src/
+COPY pyproject.toml README.md LICENSE /src/
 COPY services /src/services
 COPY shared /src/shared
 RUN pip install --quiet --no-deps --no-build-isolation --no-index --target /app /src \
@@ -119,6 +119,7 @@ ARG VERSION=0.1.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="reelmap" \
       org.opencontainers.image.description="What is in my videos? Key frames, embeddings and clusters." \
+      org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
 
