@@ -12,7 +12,7 @@ from flask import Response, g, request
 from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.routing import BaseConverter, UUIDConverter
 
-from services.api import access, context, headers, openapi, origins, paths, problems
+from services.api import access, context, headers, openapi, origins, paths, problems, wire
 from services.api.context import Service
 from services.api.form_files import FormFiles
 from services.api.form_parser import MAX_PARTS, MAX_TEXT_BYTES, FormParser
@@ -128,6 +128,7 @@ def create_app(settings: Settings) -> APIFlask:
     if n := settings.trusted_proxies:
         # Between the server and everything that asks for the client's address, scheme or host.
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=n, x_proto=n, x_host=n)  # type: ignore[method-assign]
+    app.wsgi_app = wire.Bounded(app.wsgi_app)  # type: ignore[method-assign]
     return app
 
 
@@ -143,11 +144,17 @@ def _register_blueprints(app: APIFlask) -> None:
 
 def _start() -> None:
     g.started = time.monotonic()
+    if reason := request.environ.get(wire.REFUSED):
+        raise problems.HeadersTooLarge(reason)
 
 
 def _finish(response: Response) -> Response:
     headers.harden(response, context.service().blobs.link_origin)
     response.headers["X-Request-ID"] = problems.request_id()
+    body = request.environ.get(wire.BODY)
+    if body is not None and body.is_unread:
+        # What is still on its way would be taken for the next request.
+        response.headers["Connection"] = "close"
     logger.info(
         "%s %s %d",
         request.method,

@@ -183,7 +183,7 @@ def _schema_of(parameter: Parameter) -> dict[str, Any]:
 def _complete_operation(path: str, method: str, operation: dict[str, Any]) -> None:
     if (path, method) in _BODIES:
         operation["requestBody"] = {"content": dict(_BODIES[path, method])}
-    errors = {403, 500, 503}
+    errors = {403, 431, 500, 503}
     if path in _FOR_EVERYBODY:
         operation["security"] = []
     else:

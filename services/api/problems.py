@@ -45,6 +45,7 @@ TYPES: dict[int, tuple[str, str]] = {
     415: ("unsupported-media-type", "The body is of a kind that cannot be read here"),
     422: ("invalid-request", "The request holds a value that cannot be used"),
     429: ("too-many-requests", "Too many requests"),
+    431: ("headers-too-large", "The request's headers are larger than allowed"),
     500: ("internal-error", "Something went wrong inside Reelmap"),
     503: ("unavailable", "Reelmap cannot answer right now"),
 }
@@ -115,6 +116,12 @@ class TooLarge(Refusal):
     """More than one call may hold."""
 
     status = 413
+
+
+class HeadersTooLarge(Refusal):
+    """Headers that nothing should parse."""
+
+    status = 431
 
 
 class TooMany(Refusal):

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import logging
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gunicorn.app.base import BaseApplication  # type: ignore[import-untyped]
 from gunicorn.glogging import Logger  # type: ignore[import-untyped]
 
+from services.api import wire
 from services.api.access import check_settings
 from services.api.app import create_app
 from shared.blob_stores import open_blobs
@@ -17,6 +19,9 @@ from shared.logs import configure_logging
 from shared.settings import Settings, load_settings
 from shared.startup import explained
 from shared.work_folders import gc
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication, WSGIEnvironment
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +66,8 @@ class Server(BaseApplication):  # type: ignore[misc]
             "graceful_timeout": 30,
             "max_requests": 2000,  # a leak somewhere must not grow for ever
             "max_requests_jitter": 200,
+            "limit_request_fields": wire.MAX_HEADERS,
+            "limit_request_field_size": wire.MAX_HEADER_BYTES,
             "limit_request_line": 8190,  # a file's name of 255 characters is up to 3,060 in an address
             "forwarded_allow_ips": "",  # whose X-Forwarded-… headers hold is the application's decision
             "control_socket_disable": True,  # nobody here uses it, and it would lie in the home folder
@@ -74,7 +81,21 @@ class Server(BaseApplication):  # type: ignore[misc]
 
     def load(self) -> Any:
         """The application, in each worker process."""
-        return create_app(self.settings)
+        return closing(create_app(self.settings))
+
+
+def closing(app: WSGIApplication) -> WSGIApplication:
+    """The application, whose `Connection: close` gunicorn follows: by itself it ignores the header."""
+
+    def answer(environ: WSGIEnvironment, start_response: Any) -> Iterable[bytes]:
+        def start(status: str, headers: list[tuple[str, str]], *error: Any) -> Any:
+            if ("Connection", "close") in headers:
+                start_response.__self__.force_close()
+            return start_response(status, headers, *error)
+
+        return app(environ, start)
+
+    return answer
 
 
 @explained()
