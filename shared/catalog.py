@@ -1,8 +1,9 @@
-"""Which models, algorithms and key-frame strategies there are, with their dimensions and parameters.
+"""Which models, algorithms, key-frame strategies and formats there are, with their dimensions and parameters.
 
-Every file in `services/embedding/models/`, `services/clustering/algorithms/` and `services/keyframes/strategies/` is an
-entry; the file's name is the entry's name. Those files import their heavy library only inside functions, so the API
-lists and checks all of them without having torch. This is the one place where `shared` looks into `services`.
+Every file in `services/embedding/models/`, `services/clustering/algorithms/`, `services/keyframes/strategies/` and
+`services/exports/formats/` is an entry; the file's name is the entry's name. Those files import their heavy library
+only inside functions, so the API lists and checks all of them without having torch. This is the one place where
+`shared` looks into `services`.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from shared.weights import HuggingFace, TorchvisionMember, Weights
 DEFAULT_MODELS = ("efficientnet_b0", "vit_mae_base")
 DEFAULT_STRATEGY = "shots"
 DEFAULT_ALGORITHM = "kmeans"
+DEFAULT_FORMAT = "zip"
 
 #: What can be done to the vectors before they are clustered.
 SCALINGS = {
@@ -49,6 +51,16 @@ class Entry:
     parameters: tuple[Parameter, ...]
     version: int | None = None
     max_vectors: int | None = None
+
+
+@dataclass(frozen=True)
+class Format:
+    """One format of exports. suffix: of the file's name, with its dot."""
+
+    name: str
+    title: str
+    media_type: str
+    suffix: str
 
 
 @dataclass(frozen=True)
@@ -139,6 +151,12 @@ def _own_weights(own: OwnModel) -> Weights:
         is_member = re.fullmatch(r"\w+_Weights\.\w+", own.weights)
         return Weights(hub=TorchvisionMember(own.weights)) if is_member else Weights((own.weights,))
     return Weights((own.weights,), hub=None if Path(own.weights).is_absolute() else HuggingFace(own.weights))
+
+
+def formats() -> dict[str, Format]:
+    """The formats of exports, by name."""
+    modules = _modules("services.exports.formats")
+    return {name: Format(name, m.TITLE, m.MEDIA_TYPE, m.SUFFIX) for name, m in modules.items()}
 
 
 def known(kind: str, name: Any, entries: Mapping[str, Any]) -> Any:

@@ -1,0 +1,1 @@
+"""Rows and blobs to a file to take along."""

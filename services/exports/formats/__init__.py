@@ -1,0 +1,1 @@
+"""One file per format; the module's name is the format's name."""

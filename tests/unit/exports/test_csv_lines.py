@@ -1,0 +1,32 @@
+"""Tables that run nothing."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+import pytest
+
+from services.exports import csv_lines
+
+
+def read(line: bytes) -> list[str]:
+    [values] = csv.reader(io.StringIO(line.decode(), newline=""))
+    return values
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "  =1", "＝1", "＠x", '=HYPERLINK("http://x.example")'],
+)
+def test_text_that_would_be_a_formula_is_text(text):
+    assert read(csv_lines.line([text])) == [f"'{text}"]
+
+
+@pytest.mark.parametrize("text", ["A film", "", "a=b", "'quoted'", 'says "x", then\r\ny', "日本 🎬", "1-2", "a;b"])
+def test_other_text_comes_back_as_it_was(text):
+    assert read(csv_lines.line(["x", text])) == ["x", text]
+
+
+def test_numbers_are_numbers_and_nothing_is_nothing():
+    assert csv_lines.line([-1, 0.5, -0.25, None, 7]) == b"-1,0.5,-0.25,,7\r\n"
