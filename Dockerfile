@@ -57,6 +57,10 @@ FROM builder AS clustering-packages
 COPY requirements/images/clustering.txt /build/
 RUN --mount=type=cache,target=/root/.cache/pip install-locked /build/clustering.txt
 
+FROM builder AS exports-packages
+COPY requirements/images/exports.txt /build/
+RUN --mount=type=cache,target=/root/.cache/pip install-locked /build/exports.txt
+
 # TORCH=cuda takes the wheels that the lock names, with CUDA; TORCH=cpu the same versions from the index of CPU wheels
 # that uv knows, or from the one that TORCH_INDEX names (a mirror). Those have other hashes than the lock's.
 FROM builder AS embedding-packages
@@ -157,6 +161,11 @@ FROM worker AS clustering
 COPY --from=clustering-packages /opt/venv /opt/venv
 COPY --from=source /app /app
 CMD ["python", "-m", "services.clustering.worker"]
+
+FROM worker AS exports
+COPY --from=exports-packages /opt/venv /opt/venv
+COPY --from=source /app /app
+CMD ["python", "-m", "services.exports.worker"]
 
 FROM worker AS embedding
 COPY --from=embedding-packages /opt/venv /opt/venv

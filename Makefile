@@ -31,7 +31,7 @@ ADVISORIES ?=
 SECRETS ?= secrets
 # make lock
 UPGRADE ?=
-EXTRAS := keyframes embedding clustering api dispatcher local dev
+EXTRAS := keyframes embedding clustering exports api dispatcher local dev
 
 # Recipes read these from the environment, so that the shell does not interpret the & and ? of a URL.
 export VIDEOS MODELS N_CLUSTERS SEED
@@ -96,7 +96,7 @@ lock: env ## Write the lock files anew after a change of pyproject.toml (UPGRADE
 	@$(LOCK) $(UPGRADE) $(OF_LOCK) --group torch --output-file requirements/torch.txt
 	@$(LOCK) $(OF_LOCK) pyproject.toml --extra api --extra commands --output-file $(IMAGES)/api.txt
 	@$(LOCK) $(OF_LOCK) pyproject.toml --extra dispatcher --extra commands --output-file $(IMAGES)/dispatcher.txt
-	@for service in keyframes embedding clustering; do \
+	@for service in keyframes embedding clustering exports; do \
 	   $(LOCK) $(OF_LOCK) pyproject.toml --extra $$service --output-file $(IMAGES)/$$service.txt || exit 1; done
 	@$(LOCK) $(UPGRADE) --group build --output-file $(IMAGES)/build.txt
 	@$(LOCK) $(UPGRADE) $(OF_LOCK) --group flower --output-file $(IMAGES)/flower.txt

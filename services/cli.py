@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from services.command_line import backup, doctor, explore, gc, jobs, keys, server, stages
+from services.command_line import backup, doctor, explore, exports, gc, jobs, keys, server, stages
 from services.command_line.failures import told_to_people
 
 
@@ -47,6 +47,7 @@ for command in (
     explore.clusterings,
     explore.clusters,
     explore.search,
+    exports.export,
     jobs.cancel,
     jobs.retry,
     jobs.delete,

@@ -22,6 +22,8 @@ CONNECT_TIMEOUT_S = 5
 # Above the API's own longest wait, which is that for a query picture's embedding.
 READ_TIMEOUT_S = 60
 POLL_INTERVAL_S = 1.0
+#: What is read of a file at a time.
+BLOCK_BYTES = 64 * 1024
 #: How long following a job goes on while the server is away: a restart of it is no reason to stop looking.
 PATIENCE_S = 60.0
 #: How long a search may take; the picture waits in line behind other pictures only.
@@ -169,6 +171,43 @@ class Client:
     def picture(self, url: str) -> bytes:
         """The bytes of a picture that the API named by `image` or `small_image`."""
         return self._request("GET", url).content
+
+    # Exports
+
+    def export(self, subject: Mapping[str, Any], format: str | None = None) -> Json:
+        """Ask for an export. subject: `job_id`, `clustering_id`, `cluster_id` or `search`. Returns the export."""
+        return self._once("/exports", {**subject, **({} if format is None else {"format": format})})
+
+    def follow_export(self, export_id: str) -> Iterator[Json]:
+        """The export about once a second until it is final."""
+        yield from self._until(
+            lambda: self._json("GET", f"/exports/{export_id}"), lambda export: export["state"] in FINAL_STATES
+        )
+
+    def download(self, export: Json, writer: BinaryIO, on_bytes: Callable[[int], None] | None = None) -> None:
+        """Write an export's file. What breaks off is taken up where it broke, as long as something comes each time.
+
+        on_bytes: called with the number of bytes since the last call.
+        """
+        while (position := writer.tell()) < export["size_bytes"]:
+            headers = {"Range": f"bytes={position}-"} if position else {}
+            response = self._request("GET", export["links"]["file"], headers=headers, stream=True)
+            with response:
+                if position and response.status_code != requests.codes.partial_content:
+                    writer.seek(position := 0)
+                    writer.truncate()
+                try:
+                    for block in response.iter_content(BLOCK_BYTES):
+                        writer.write(block)
+                        if on_bytes is not None:
+                            on_bytes(len(block))
+                except requests.exceptions.RequestException as error:
+                    if writer.tell() == position:
+                        raise NoAnswer(f"{self.server} ended the connection: {type(error).__name__}") from None
+                    time.sleep(POLL_INTERVAL_S)
+                    continue
+            if writer.tell() != export["size_bytes"]:
+                raise ApiError(f"{writer.tell()} of {export['size_bytes']} bytes came. Try again.")
 
     # The rest
 

@@ -75,8 +75,11 @@ class BlobStore(Protocol):
     def clock_ahead_s(self) -> float:
         """How far this machine's clock is ahead of the store's."""
 
-    def link(self, name: str, expires_s: int) -> str | None:
-        """An address at which a browser reads the blob for so long; None when this store has none to give."""
+    def link(self, name: str, expires_s: int, *, file_name: str | None = None) -> str | None:
+        """An address at which a browser reads the blob for so long; None when this store has none to give.
+
+        file_name: what it is saved as; without one, it is shown.
+        """
 
     @property
     def link_origin(self) -> str | None:

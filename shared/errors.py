@@ -56,6 +56,8 @@ class ErrorKind(StrEnum):
     TOO_MANY_VECTORS = "too_many_vectors"
     NO_VECTORS = "no_vectors"
     BAD_VECTORS = "bad_vectors"  # NaN or infinite
+    NOTHING_TO_EXPORT = "nothing_to_export"
+    PICTURES_MISSING = "pictures_missing"  # deleted while they were exported, or lost by the store
     BAD_PARAMETERS = "bad_parameters"
     INTERNAL = "internal"  # a defect of ours; the log has the details
 

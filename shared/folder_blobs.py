@@ -126,5 +126,5 @@ class FolderBlobs:
     def clock_ahead_s(self) -> float:
         return 0.0  # near enough, also on a disk that several machines share
 
-    def link(self, name: str, expires_s: int) -> None:
+    def link(self, name: str, expires_s: int, *, file_name: str | None = None) -> None:
         return None

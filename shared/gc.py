@@ -40,6 +40,7 @@ _UNUSED_UPLOAD = "NOT EXISTS (SELECT FROM sources s WHERE s.url = 'upload:' || u
 _ROWS = (
     ("query pictures", "queries", _OLD),
     ("idempotency keys", "idempotency_keys", _OLD),
+    ("exports past their time", "exports", "expires_at < now()"),
     ("uploads of no job", "uploads", f"{_OLD} AND {_UNUSED_UPLOAD}"),
 )
 
@@ -98,13 +99,19 @@ _BLOBS = (
         "SELECT u.blob FROM queries u WHERE u.blob = ANY(:names)",
         goes=f"u.{_OLD}",
     ),
+    _BlobKind(
+        "exports in the store",
+        "exports/",
+        "SELECT u.blob FROM exports u WHERE u.blob = ANY(:names)",
+        goes="u.expires_at < now()",
+    ),
     _BlobKind("probes in the store", PROBES, "SELECT u.blob FROM uploads u WHERE false"),
 )
 
 
 def least_age_s(settings: Settings) -> float:
     """How old a blob must be for nobody to be about to write the row that names it, while Reelmap runs."""
-    return settings.keyframes_deadline_s + MARGIN_S
+    return max(settings.keyframes_deadline_s, settings.exports_deadline_s) + MARGIN_S
 
 
 def collect(

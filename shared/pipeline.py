@@ -28,6 +28,7 @@ class Stage(StrEnum):
     KEYFRAMES = "keyframes", "Key frames"
     EMBEDDING = "embedding", "Embedding"
     CLUSTERING = "clustering", "Clustering"
+    EXPORTS = "exports", "Exports"  # beside the stages of a job
 
     @property
     def deadline_setting(self) -> str:
@@ -61,6 +62,7 @@ class Queue(StrEnum):
     EMBEDDING = "embedding", Stage.EMBEDDING, ("job_id", "video_id", "model", "chunk")
     QUERY = "query", Stage.EMBEDDING, ("query_id", "model")
     CLUSTERING = "clustering", Stage.CLUSTERING, ("job_id", "clustering_id")
+    EXPORTS = "exports", Stage.EXPORTS, ("export_id",)
 
     @property
     def task_name(self) -> str:

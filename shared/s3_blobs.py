@@ -172,10 +172,13 @@ class S3Blobs:
         theirs = parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"])
         return time.time() - theirs.timestamp()
 
-    def link(self, name: str, expires_s: int) -> str:
+    def link(self, name: str, expires_s: int, *, file_name: str | None = None) -> str:
+        asked = {"Bucket": self._bucket, "Key": self._key(name)}
+        if file_name is not None:
+            asked["ResponseContentDisposition"] = f'attachment; filename="{file_name}"'
         with self._explained(f"sign an address of {name}"):
             address: str = self._store.public_client.generate_presigned_url(
-                "get_object", Params={"Bucket": self._bucket, "Key": self._key(name)}, ExpiresIn=expires_s
+                "get_object", Params=asked, ExpiresIn=expires_s
             )
         return address
 

@@ -78,6 +78,7 @@ class Settings:
     keyframes_deadline_s: float = 1800
     embedding_deadline_s: float = 300
     clustering_deadline_s: float = 3600
+    exports_deadline_s: float = 3600
     stop_grace_s: float = 10  # how long a task may go on after the worker was asked to stop
 
     # Dispatch
@@ -105,6 +106,7 @@ class Settings:
     api_port: int = 8000
     max_upload_bytes: int = 2048 * MEBIBYTE
     query_wait_s: float = 10
+    exports_kept_days: float = 7  # how long the file of an export is kept
 
     alive_file: Path | None = None  # touched while the process lives; none is written when unset
     # Access, see docs/access.md

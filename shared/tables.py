@@ -268,6 +268,26 @@ queries = Table(
     _created_at(),
 )
 
+exports = Table(
+    "exports",
+    metadata,
+    _id(),
+    _ref("project_id", "projects.id"),
+    _ref("job_id", "jobs.id", nullable=True),  # whose key frames, and with which it goes; NULL for a search
+    Column("subject", JSONB, nullable=False),  # {"kind": "job" | "clustering" | "cluster" | "search", what names it}
+    Column("format", Text, nullable=False),
+    _created_at(),
+    Column("expires_at", DateTime(timezone=True), nullable=False),
+    # How far it is, for people; and the file, NULL until it succeeded
+    Column("key_frame_count", Integer),
+    Column("written_count", Integer, nullable=False, server_default="0"),
+    Column("blob", Text),
+    Column("size_bytes", BigInteger),
+    Index("ix_exports_page", "project_id", text("created_at DESC"), text("id DESC")),
+    Index("ix_exports_job_id", "job_id"),
+    Index("ix_exports_expires_at", "expires_at"),
+)
+
 uploads = Table(
     "uploads",
     metadata,
@@ -313,7 +333,7 @@ tasks = Table(
     "tasks",
     metadata,
     _id(),
-    _ref("job_id", "jobs.id", nullable=True),  # NULL for query pictures
+    _ref("job_id", "jobs.id", nullable=True),  # NULL for work beside jobs
     Column("stage", Text, nullable=False),
     Column("queue", Text, nullable=False),
     Column("state", Text, nullable=False, server_default="queued"),
@@ -335,6 +355,7 @@ tasks = Table(
     Column("chunk", Integer),
     _ref("clustering_id", "clusterings.id", nullable=True),
     _ref("query_id", "queries.id", nullable=True),
+    _ref("export_id", "exports.id", nullable=True),
     _created_at(),
     CheckConstraint(_one_of("stage", Stage), name="stage"),
     CheckConstraint(_one_of("queue", Queue), name="queue"),
@@ -361,6 +382,7 @@ tasks = Table(
     ),
     Index("uq_tasks_clustering", "clustering_id", unique=True, postgresql_where=text("clustering_id IS NOT NULL")),
     Index("uq_tasks_query", "query_id", unique=True, postgresql_where=text("query_id IS NOT NULL")),
+    Index("uq_tasks_exports", "export_id", unique=True, postgresql_where=text("export_id IS NOT NULL")),
     # The dispatcher: what to send next of each job; what was sent and waits; what was sent lately.
     Index(
         "ix_tasks_waiting",

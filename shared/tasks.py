@@ -107,6 +107,7 @@ class Claim:
     chunk: int | None
     clustering_id: str | None
     query_id: str | None
+    export_id: str | None
 
 
 #: What a claim holds, by the columns of `tasks t`.
@@ -190,6 +191,31 @@ def add_query_task(connection: Connection, query_id: str) -> None:
         SELECT 'embedding', 'query', q.model, q.id, :attempts FROM queries q WHERE q.id = :query
         ON CONFLICT DO NOTHING""",
         query=query_id,
+    )
+
+
+def add_export_task(connection: Connection, export_id: str) -> None:
+    """The task that writes an export."""
+    _added(
+        connection,
+        """
+        INSERT INTO tasks (stage, queue, export_id, attempts_allowed) VALUES ('exports', 'exports', :export, :attempts)
+        ON CONFLICT DO NOTHING""",
+        export=export_id,
+    )
+
+
+def lock_export_tasks(connection: Connection, *, job_id: str | None = None, export_id: str | None = None) -> None:
+    """Hold the tasks of one export, or of all of a job's, whose rows the caller is about to delete.
+
+    First of all, because a worker that is saving has locked the task before the export.
+    """
+    connection.execute(
+        text(
+            """SELECT t.id FROM tasks t JOIN exports x ON x.id = t.export_id
+            WHERE x.job_id = CAST(:job AS uuid) OR x.id = CAST(:export AS uuid) ORDER BY t.id FOR UPDATE OF t"""
+        ),
+        {"job": job_id, "export": export_id},
     )
 
 

@@ -39,6 +39,9 @@ PUBLIC = frozenset(
 ROLES = {
     "search.search": Role.READER,
     "search_pages.search_by_picture": Role.READER,
+    # A copy of what a reader sees; it changes nothing that others see.
+    "exports.add_export": Role.READER,
+    "export_pages.add_export": Role.READER,
     "keys.list_keys": Role.ADMIN,
     "keys.add_key": Role.ADMIN,
     "keys.revoke_key": Role.ADMIN,

@@ -67,6 +67,9 @@ _BODIES: Mapping[tuple[str, str], Mapping[str, Any]] = {
     },
 }
 
+#: Its kind is that of the export's format.
+_FILE_OF_EXPORT = f"{paths.API}/exports/{{export_id}}/file"
+
 #: Health is for everybody, so it never asks for a key nor counts requests.
 _FOR_EVERYBODY = frozenset({"/livez", "/readyz"})
 _BEARER = {
@@ -207,6 +210,9 @@ def _complete_operation(path: str, method: str, operation: dict[str, Any]) -> No
     errors |= {int(status) for status in responses if int(status) >= 400}
     for status in sorted(errors):
         responses[str(status)] = _problem(status)
+    if path == _FILE_OF_EXPORT:
+        for found in ("200", "206"):
+            responses[found]["content"] = {each.media_type: {"schema": _BINARY} for each in catalog.formats().values()}
     if "202" in responses:
         responses["202"].setdefault("headers", {}).update(_LOCATION | _RETRY_AFTER)
         if "200" in responses:

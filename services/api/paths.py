@@ -69,6 +69,18 @@ def sign_in_page(next_page: str | None = None) -> str:
     return "/sign-in" if next_page in (None, "/") else f"/sign-in?{urlencode({'next': next_page}, safe='/')}"
 
 
+def export(export_id: str) -> str:
+    return f"{API}/exports/{export_id}"
+
+
+def export_file(export_id: str) -> str:
+    return f"{export(export_id)}/file"
+
+
+def export_page(export_id: str) -> str:
+    return f"/exports/{export_id}"
+
+
 def search(query_id: str, job_ids: Sequence[str] | None, limit: int) -> str:
     given = {"jobs": ",".join(job_ids)} if job_ids else {}
     return f"{API}/searches/{query_id}?{urlencode({**given, 'limit': limit}, safe=',')}"

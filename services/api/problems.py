@@ -43,6 +43,7 @@ TYPES: dict[int, tuple[str, str]] = {
     409: ("conflict", "The resource is in a state that does not allow this"),
     413: ("too-large", "The request is larger than allowed"),
     415: ("unsupported-media-type", "The body is of a kind that cannot be read here"),
+    416: ("no-such-part", "The file does not have the part that is asked for"),
     422: ("invalid-request", "The request holds a value that cannot be used"),
     429: ("too-many-requests", "Too many requests"),
     431: ("headers-too-large", "The request's headers are larger than allowed"),

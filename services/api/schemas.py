@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StrictBool
 
 from services.api.cursors import DEFAULT_LIMIT, MAX_LIMIT
+from shared.catalog import DEFAULT_FORMAT
 from shared.clean_text import one_clean_line
 from shared.keys import MAX_NAME
 from shared.pipeline import Stage
@@ -22,6 +23,7 @@ from shared.tasks import JobState, TaskState
 #: At most so many URLs in one call; more by `POST /jobs/{id}/sources`.
 MAX_URLS = 10_000
 MAX_JOBS_OF_A_SEARCH = 100
+MAX_EXPORTED_RESULTS = 10_000
 MAX_MODEL_NAME = 200
 MAX_GIVEN_NAME = 200
 MAX_FILE_NAME = 255
@@ -197,6 +199,29 @@ class PictureSearchRequest(Request):
     jobs: JobIdsAsText = None
     model: ModelName | None = None
     limit: Limit = DEFAULT_LIMIT
+
+
+class ExportedSearch(Request):
+    """The answer to a search: one of `key_frame_id` and `query_id`, as in `POST /search`.
+
+    jobs: all of them when left out. model: when left out, one that there are vectors of.
+    """
+
+    key_frame_id: Id | None = None
+    query_id: Id | None = None
+    jobs: JobIds | None = None
+    model: ModelName | None = None
+    limit: Annotated[int, Field(ge=1, le=MAX_EXPORTED_RESULTS)] = DEFAULT_LIMIT
+
+
+class ExportRequest(Request):
+    """What is to be exported: one of `job_id`, `clustering_id`, `cluster_id`, `search`. format: `GET /formats`."""
+
+    job_id: Id | None = None
+    clustering_id: Id | None = None
+    cluster_id: Id | None = None
+    search: ExportedSearch | None = None
+    format: Annotated[Words, AfterValidator(_at_most(MAX_MODEL_NAME))] = DEFAULT_FORMAT
 
 
 class KeyRequest(Request):
@@ -585,6 +610,43 @@ class PendingSearch(Answer):
     query: SearchQuery
     model: str
     links: Links
+
+
+class Export(Answer):
+    """Key frames on their way into a file. `written` of `key_frames` are in it; the file is at `links.file` when done.
+
+    subject: what is exported: its `kind` and what names it.
+    """
+
+    id: Id
+    subject: dict[str, Any]
+    format: str
+    state: TaskState
+    error: Failure | None
+    created_at: Time
+    finished_at: Time | None
+    expires_at: Time
+    key_frames: int | None
+    written: int
+    size_bytes: int | None
+    file_name: str
+    links: Links
+
+
+class ExportList(Answer):
+    exports: list[Export]
+    next_cursor: str | None
+
+
+class FormatEntry(Answer):
+    name: str
+    title: str
+    media_type: str
+    suffix: str
+
+
+class FormatEntries(Answer):
+    formats: list[FormatEntry]
 
 
 class Upload(Answer):

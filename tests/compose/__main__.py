@@ -31,13 +31,14 @@ PROJECT = "reelmap-compose-test"
 MB = 1e6
 
 #: What each image may weigh. The embedding image holds torch, whose wheels decide.
-BUDGETS_MB = {"api": 300, "dispatcher": 300, "keyframes": 700, "clustering": 500}
+BUDGETS_MB = {"api": 300, "dispatcher": 300, "keyframes": 700, "clustering": 500, "exports": 300}
 #: What must not be in an image, as names of modules.
 MUST_LACK = {
     "api": ("torch", "av", "cv2", "sklearn", "numpy"),
     "dispatcher": ("torch", "av", "cv2", "sklearn", "numpy"),
     "keyframes": ("torch", "sklearn", "flask"),
     "clustering": ("torch", "av", "cv2", "flask"),
+    "exports": ("torch", "av", "cv2", "sklearn", "numpy", "flask"),
     "embedding": ("av", "sklearn", "flask"),
 }
 #: Seconds after which a step is taken for stuck, and for a step in which a machine may have to fetch everything.
@@ -200,7 +201,7 @@ def confinement(trial: Trial) -> str:
         must(not host["Privileged"], f"{name} is not privileged")
         secret = [text for text in container["Config"]["Env"] if "PASSWORD=" in text or "SECRET=" in text]
         must(not secret, f"{name} has no secret in its environment")
-    for service in ("postgres", "redis", "dispatcher", "embedding", "query", "clustering"):
+    for service in ("postgres", "redis", "dispatcher", "embedding", "query", "clustering", "exports"):
         [container] = trial.compose.containers(service)
         [networks] = json.loads(docker("inspect", "--format", "[{{json .NetworkSettings.Networks}}]", container))
         inside = [json.loads(docker("network", "inspect", name))[0]["Internal"] for name in networks]

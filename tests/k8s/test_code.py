@@ -29,6 +29,8 @@ DEFAULT_IS_RIGHT = {
     "keyframes_deadline_s": "about videos, not machines",
     "embedding_deadline_s": "generous also for a CPU",
     "clustering_deadline_s": "generous also for a few cores",
+    "exports_deadline_s": "generous also for a slow store",
+    "exports_kept_days": "about people",
     "dispatch_interval_s": "NOTIFY wakes the dispatcher anyway",
     "sent_window": "an upper bound; the dispatcher finds how much the workers take",
     "fetches_per_host": "about other people's servers; the query that scales keyframes has the same number",

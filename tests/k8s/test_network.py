@@ -22,6 +22,7 @@ NEEDS = {
     "embedding": {"postgres", "redis", "object-store"},
     "query": {"postgres", "redis", "object-store"},
     "clustering": {"postgres", "redis"},
+    "exports": {"postgres", "redis", "object-store"},
     "migrate": {"postgres"},
     "scaler-role": {"postgres"},
     "fetch-weights": set(),

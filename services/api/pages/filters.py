@@ -56,6 +56,7 @@ def register(app: Flask) -> None:
         wording.count,
         wording.percent,
         wording.measure,
+        wording.size,
         wording.state,
         wording.is_web,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import Flask
 
-from services.api.pages import caller, clusterings, errors, filters, jobs, key_frames, keys, search, sign_in
+from services.api.pages import caller, clusterings, errors, exports, filters, jobs, key_frames, keys, search, sign_in
 
 
 def register(app: Flask) -> None:
@@ -12,5 +12,6 @@ def register(app: Flask) -> None:
     filters.register(app)
     errors.register(app)
     caller.register(app)
-    for module in (jobs, clusterings, key_frames, search, keys, sign_in):
+    exports.register(app)
+    for module in (jobs, clusterings, key_frames, search, exports, keys, sign_in):
         app.register_blueprint(module.blueprint)

@@ -75,6 +75,7 @@ def show_results(query_id: str) -> str | tuple[str, int]:
         return _form(Refusal(picture.error.message), model=picture.model), 422
     return _form(
         template="search_results.html",
+        query_id=query_id,
         model=picture.model,
         job=asked.jobs[0] if asked.jobs else "",
         results=results,

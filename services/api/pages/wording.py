@@ -66,6 +66,14 @@ def measure(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3f}"
 
 
+def size(size_bytes: int) -> str:
+    """1.5 GB, 640 kB, 12 bytes: decimal, as disks are sold."""
+    for unit, of_bytes in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if size_bytes >= of_bytes:
+            return f"{size_bytes / of_bytes:.3g} {unit}"
+    return count(size_bytes, "byte")
+
+
 def state(value: str) -> str:
     """A state as people write it."""
     return value.replace("_", " ")

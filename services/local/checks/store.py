@@ -37,6 +37,11 @@ _NAMED = (
         ORDER BY extraction_id, frame_index LIMIT :page""",
     ),
     (
+        "exports/",
+        """SELECT blob AS a, 0 AS b, ARRAY[blob] AS names, size_bytes
+        FROM exports WHERE blob COLLATE "C" > :a ORDER BY blob COLLATE "C" LIMIT :page""",
+    ),
+    (
         "queries/",
         """SELECT blob AS a, 0 AS b, ARRAY[blob] AS names, NULL AS size_bytes
         FROM queries WHERE blob COLLATE "C" > :a ORDER BY blob COLLATE "C" LIMIT :page""",
