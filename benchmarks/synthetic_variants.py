@@ -45,7 +45,7 @@ def make_variant(path: Path, variant: Variant, folder: Path) -> Path:
         stream.codec_context.thread_count = 1
         last_tick = -1
         for frame in reader:
-            picture = rgb(frame.picture, reader.facts.orientation, reader.facts.pixel_aspect, SOURCE_PX)
+            picture = rgb(frame.picture, frame.orientation, SOURCE_PX, reader.claimed_pixel_aspect)
             if variant.draw:
                 picture = variant.draw(picture, frame.index)
             picture = picture[: picture.shape[0] // 2 * 2, : picture.shape[1] // 2 * 2]

@@ -380,7 +380,10 @@ class JobList(Answer):
 
 
 class Video(Answer):
-    """The content behind a source. Sizes are as displayed; `average_rate_hz` is None where the file does not say."""
+    """The content behind a source. Sizes are as displayed; `average_rate_hz` is None where the file does not say.
+
+    `notes` are sentences about what may be wrong with its pictures.
+    """
 
     id: Id
     sha256: str
@@ -394,6 +397,7 @@ class Video(Answer):
     average_rate_hz: float | None
     shots: int
     damaged_packets: int
+    notes: list[str]
 
 
 class Source(Answer):

@@ -50,6 +50,8 @@ def keyframes(
     """Write the key frames of a video FILE as JPEG pictures."""
     settings = catalog.strategy_settings({**dict(parameters), **given(strategy=strategy)})
     extraction, files = _extract(file, out or Path(f"{file.stem}-key-frames"), settings)
+    for note in extraction.facts.notes:
+        say(f"Note: {note}")
     if as_json:
         print_json(_extraction_json(extraction, files))
         return

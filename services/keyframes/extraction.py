@@ -20,11 +20,14 @@ from services.keyframes.choosing.selection import Outline, Pick
 from services.keyframes.choosing.shots import Shot
 from services.keyframes.reading.frames import VideoFacts, VideoReader
 from services.keyframes.reading.limits import DecodeLimits
-from services.keyframes.reading.pictures import Orientation, rgb
+from services.keyframes.reading.pictures import longest_side_px, rgb
 from shared.errors import ErrorKind, PermanentError, TransientError
 from shared.parameters import BadParameter, make
 
-# Part of the recipe: a change of these makes other pictures. Models see one of this size, whatever people keep.
+# Part of the recipe: a change of these makes other pictures. The version counts the ways in which decoded frames were
+# brought to the screen.
+PICTURE_VERSION = 2
+# Models see one of this size, whatever people keep.
 ANALYSIS_PX = 960
 PICTURE_QUALITY = 90
 SMALL_PICTURE_PX = 320
@@ -85,7 +88,7 @@ class Extraction:
         return cls(
             frames=data["frames"],
             duration_s=data["duration_s"],
-            facts=VideoFacts(**{**data["facts"], "orientation": Orientation(*data["facts"]["orientation"])}),
+            facts=VideoFacts(**{**data["facts"], "notes": tuple(data["facts"]["notes"])}),
             shots=tuple(Shot(**shot) for shot in data["shots"]),
             key_frames=tuple(
                 KeyFrame(
@@ -171,7 +174,7 @@ def _extract(
         outline = yield from strategy.select(iter(reader), parameters)
 
     with reader:
-        written = [_write(pick, reader.facts, out_dir, picture_px) for pick in picks()]
+        written = [_write(pick, reader.claimed_pixel_aspect, out_dir, picture_px) for pick in picks()]
     if not written:
         raise PermanentError(
             ErrorKind.INTERNAL,
@@ -197,14 +200,14 @@ def _cover(shots: tuple[Shot, ...], frames: int, end_s: float) -> tuple[Shot, ..
     return (*first_covered[:-1], replace(first_covered[-1], end_frame=frames, end_s=end_s))
 
 
-def _write(pick: Pick, facts: VideoFacts, out_dir: Path, picture_px: int | None) -> KeyFrame:
+def _write(pick: Pick, claimed_pixel_aspect: float | None, out_dir: Path, picture_px: int | None) -> KeyFrame:
     frame = pick.frame
-    seen = rgb(frame.picture, facts.orientation, facts.pixel_aspect, ANALYSIS_PX)
+    seen = rgb(frame.picture, frame.orientation, ANALYSIS_PX, claimed_pixel_aspect)
     file, small_file, analysis_file = picture_files(out_dir, frame.index)
-    longest_px = round(max(frame.picture.width * facts.pixel_aspect, frame.picture.height))
+    longest_px = longest_side_px(frame.picture, claimed_pixel_aspect)
     kept_px = min(longest_px, picture_px or longest_px)
     is_seen = kept_px == min(longest_px, ANALYSIS_PX)
-    picture = seen if is_seen else rgb(frame.picture, facts.orientation, facts.pixel_aspect, kept_px)
+    picture = seen if is_seen else rgb(frame.picture, frame.orientation, kept_px, claimed_pixel_aspect)
     file.write_bytes(_jpeg(picture, PICTURE_QUALITY))
     small_file.write_bytes(_jpeg(_shrink(seen, SMALL_PICTURE_PX), SMALL_PICTURE_QUALITY))
     if not is_seen:

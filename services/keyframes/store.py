@@ -63,6 +63,7 @@ def recipe(settings: Mapping[str, Any]) -> str:
             "settings": choice,
             "version": catalog.strategies()[settings["strategy"]].version,
             "pictures": [
+                pictures.PICTURE_VERSION,
                 {**catalog.COMMON_KEY_FRAMES, **settings}["picture_px"],
                 pictures.PICTURE_QUALITY,
                 pictures.SMALL_PICTURE_PX,

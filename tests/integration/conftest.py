@@ -21,7 +21,6 @@ from services.keyframes import store as keyframes_store
 from services.keyframes.choosing.shots import Shot
 from services.keyframes.extraction import Extraction, KeyFrame
 from services.keyframes.reading.frames import VideoFacts
-from services.keyframes.reading.pictures import Orientation
 from services.keyframes.store import SourceResult
 from shared import catalog, tasks
 from shared.db import Database
@@ -169,9 +168,7 @@ def source_result(key_frames: int, sha256: str, *, known: str | None = None, **c
     pictures = tuple(
         KeyFrame(10 * i, 0.4 * i, i, 0, Path("picture.jpg"), Path("small.jpg"), 64, 48, ()) for i in range(key_frames)
     )
-    facts = VideoFacts(
-        "mp4", "h264", "yuv420p", 64, 48, 0, Orientation(False, False, False), 1.0, 25.0, 4.0, 0.0, False
-    )
+    facts = VideoFacts("mp4", "h264", "yuv420p", 64, 48, 0, 1.0, 25.0, 4.0, 0.0, False)
     extraction = Extraction(100, 4.0, facts, (Shot(0, 100, 0.0, 4.0),), pictures, 0)
     values = {
         "sha256": sha256,

@@ -84,5 +84,6 @@ def _video(row: Any) -> Video:
         frames=row.frames,
         shots=row.shots,
         damaged_packets=row.damaged_packets,
+        notes=row.facts.get("notes", []),
         **{name: row.facts.get(name) for name in facts},
     )

@@ -13,6 +13,8 @@ from av.video.frame import VideoFrame
 from av.video.plane import VideoPlane
 from numpy.typing import NDArray
 
+from services.keyframes.reading.colours import converted
+
 LUMA_HEIGHT_PX, LUMA_WIDTH_PX = 36, 64
 CHROMA_HEIGHT_PX, CHROMA_WIDTH_PX = LUMA_HEIGHT_PX // 2, LUMA_WIDTH_PX // 2
 # So many rows of the picture make a row of the signature: more would cost much and change little.
@@ -69,7 +71,7 @@ def signature(picture: VideoFrame) -> Signature:
     """Return the signature of a decoded picture; of an interlaced one, of its first field."""
     bits = PLANAR_BITS.get(picture.format.name)
     if bits is None:
-        picture = picture.reformat(format="yuv420p", threads=1)
+        picture = converted(picture, "yuv420p")
         bits = 8
     values = np.empty((LUMA_HEIGHT_PX + CHROMA_HEIGHT_PX, LUMA_WIDTH_PX), np.uint8)
     interlaced = picture.interlaced_frame
@@ -96,7 +98,7 @@ def luma_samples(picture: VideoFrame) -> NDArray[np.uint8]:
     """Return the luma of a decoded picture at full size, uint8 (H, W); of an interlaced one, its first field."""
     bits = PLANAR_BITS.get(picture.format.name)
     if bits is None:
-        picture = picture.reformat(format="gray", threads=1)
+        picture = converted(picture, "gray")
         bits = 8
     return _to_8_bits(_samples(picture.planes[0], bits, picture.interlaced_frame), bits)
 

@@ -23,9 +23,10 @@ from av.video.frame import PictureType, VideoFrame
 from av.video.stream import VideoStream
 
 from services.keyframes.reading.contents import known_content
+from services.keyframes.reading.framing import Framing
 from services.keyframes.reading.limits import DecodeLimits, refuse_if_memory_is_short
 from services.keyframes.reading.opening import open_container, open_file
-from services.keyframes.reading.pictures import Orientation, orientation_of
+from services.keyframes.reading.pictures import UPRIGHT, Orientation, orientation_of, pixel_aspect_of
 from services.keyframes.reading.streams import Choice, choose, discard_all_but, packets, prepare
 from services.keyframes.reading.tally import Tally
 from services.keyframes.reading.timestamps import StreamClock
@@ -47,7 +48,8 @@ class Frame:
 
     index: its place in presentation order, from 0. time_s: when it is shown, by the stream's own timestamps, since the
     stream's start; strictly increasing. end_s: when its own duration ends. pts: the stream's timestamp, if it has one.
-    picture: as decoded; not rotated, not stretched.
+    picture: a whole one, without the container's margins, of full height and opaque; not stretched, and not turned
+    upright, which orientation says how to do.
     """
 
     index: int
@@ -57,6 +59,7 @@ class Frame:
     is_i_frame: bool
     is_corrupt: bool
     picture: VideoFrame
+    orientation: Orientation = UPRIGHT
 
 
 @dataclass(frozen=True)
@@ -64,11 +67,11 @@ class VideoFacts:
     """What the file says about its video, and what the first readable frame shows.
 
     container, codec, pixel_format: FFmpeg's names. width_px, height_px: as displayed, upright with square pixels.
-    rotation_deg: how far the decoded picture is turned clockwise for display, by FFmpeg's reading of the header;
-    orientation says the same, with mirroring. pixel_aspect: width of a pixel / height.
-    average_rate_hz, header_duration_s: None where the file does not say. start_s: how much later than the file's first
-    stream this one starts; add it to a frame's time to find the frame in a player. other_videos: how many further ones
-    the file holds, covers not counted.
+    rotation_deg: how far the decoded picture is turned clockwise for display. pixel_aspect: width of a pixel / height.
+    Of these four, later pictures may have others. average_rate_hz, header_duration_s: None where the file does not say.
+    start_s: how much later than the file's first stream this one starts; add it to a frame's time to find the frame in
+    a player. other_videos: how many further ones the file holds, covers not counted. notes: sentences for people about
+    what may be wrong with the pictures.
     """
 
     container: str
@@ -77,13 +80,13 @@ class VideoFacts:
     width_px: int
     height_px: int
     rotation_deg: int
-    orientation: Orientation
     pixel_aspect: float
     average_rate_hz: float | None
     header_duration_s: float | None
     start_s: float
     has_audio: bool
     other_videos: int = 0
+    notes: tuple[str, ...] = ()
 
 
 class VideoReader:
@@ -92,10 +95,12 @@ class VideoReader:
     i_frames_only: decode only what can be decoded by itself (the codec's key frames); the other frames are counted by
     their packets, so that index and time are those of the full reading. Raises PermanentError.
 
-    Valid after entering: facts. Valid after iterating: frames_read, damaged_packets, end_s (when the last frame ends).
+    Valid after entering: facts, claimed_pixel_aspect (of all pictures, by the container; None: they say it themselves).
+    Valid after iterating: frames_read, damaged_packets, end_s (when the last frame ends).
     """
 
     facts: VideoFacts
+    claimed_pixel_aspect: float | None
 
     def __init__(self, path: Path | str, limits: DecodeLimits | None = None, i_frames_only: bool = False) -> None:
         self.frames_read = 0
@@ -156,6 +161,9 @@ class VideoReader:
         discard_all_but(self._container, [stream])
         self.frames_read = self.damaged_packets = 0
         self._tally = Tally()
+        self._orientation = UPRIGHT
+        self._framing = Framing(self._container, stream)
+        self.claimed_pixel_aspect = self._framing.claimed_pixel_aspect
         self._refuse_if_too_large(self._stream.width, self._stream.height)
         self._refuse_if_too_long(_header_duration_s(self._container, self._stream) or 0.0)
         self._times_by_dts = self._container.format.name in CONTAINERS_WITHOUT_PTS
@@ -168,7 +176,7 @@ class VideoReader:
                 "The file is a video, but not one frame of it could be read: it is damaged, or cut off before its "
                 "first picture. Check that it plays, and send it again.",
             )
-        self.facts = _facts(self._container, self._stream, first.picture, others)
+        self.facts = _facts(self._container, self._stream, self._framing, first, others)
         self._frames = _after(first, frames, self._tally)
 
     def _refuse_if_too_large(self, width_px: int, height_px: int) -> None:
@@ -212,7 +220,15 @@ class VideoReader:
         for packet in self._packets():
             for picture in self._decode(packet):
                 ticks = picture.dts if self._times_by_dts else picture.pts
-                yield _frame(picture, *self._count(ticks, picture.duration))
+                yield self._frame(picture, *self._count(ticks, picture.duration))
+
+    def _frame(self, picture: VideoFrame, index: int, time_s: float, end_s: float) -> Frame:
+        is_i_frame = picture.key_frame or picture.pict_type == PictureType.I
+        # What a stream says of it with an I-frame holds until the next; FFmpeg passes it on for the I-frame alone.
+        if is_i_frame or picture.rotation:
+            self._orientation = orientation_of(picture)
+        whole = self._framing.whole(picture)
+        return Frame(index, time_s, end_s, picture.pts, is_i_frame, picture.is_corrupt, whole, self._orientation)
 
     def _i_frames(self) -> Iterator[Frame]:
         for index, time_s, end_s, packet in self._counted_packets():
@@ -222,7 +238,7 @@ class VideoReader:
             pictures = [*self._decode(packet), *self._decode(None)]
             self._stream.codec_context.flush_buffers()
             for picture in pictures[:1]:
-                yield _frame(picture, index, time_s, end_s)
+                yield self._frame(picture, index, time_s, end_s)
 
     def _counted_packets(self) -> Iterator[tuple[int, float, float, Packet[VideoStream]]]:
         """Yield (index, time_s, end_s, packet) in presentation order.
@@ -284,36 +300,30 @@ def _after(first: Frame, frames: Iterator[Frame], tally: Tally) -> Generator[Fra
     tally.refuse_if_mostly_damaged()
 
 
-def _frame(picture: VideoFrame, index: int, time_s: float, end_s: float) -> Frame:
-    is_i_frame = picture.key_frame or picture.pict_type == PictureType.I
-    return Frame(index, time_s, end_s, picture.pts, is_i_frame, picture.is_corrupt, picture)
-
-
 def _header_duration_s(container: InputContainer, stream: VideoStream) -> float | None:
     if stream.duration and stream.time_base:
         return float(stream.duration * stream.time_base)
     return container.duration / av.time_base if container.duration else None
 
 
-def _facts(container: InputContainer, stream: VideoStream, first: VideoFrame, others: int) -> VideoFacts:
-    pixel_aspect = float(stream.sample_aspect_ratio or 1)
-    width_px, height_px = max(1, round(first.width * pixel_aspect)), first.height
-    orientation = orientation_of(first)
-    if orientation.is_transposed:
+def _facts(container: InputContainer, stream: VideoStream, framing: Framing, first: Frame, others: int) -> VideoFacts:
+    pixel_aspect = framing.claimed_pixel_aspect or pixel_aspect_of(first.picture)
+    width_px, height_px = max(1, round(first.picture.width * pixel_aspect)), first.picture.height
+    if first.orientation.is_transposed:
         width_px, height_px = height_px, width_px
     start_s = float((stream.start_time or 0) * (stream.time_base or 0)) - (container.start_time or 0) / av.time_base
     return VideoFacts(
         container=container.format.name,
         codec=stream.codec_context.codec.canonical_name,
-        pixel_format=first.format.name,
+        pixel_format=first.picture.format.name,
         width_px=width_px,
         height_px=height_px,
-        rotation_deg=-first.rotation % 360,
-        orientation=orientation,
+        rotation_deg=-first.picture.rotation % 360,
         pixel_aspect=pixel_aspect,
         average_rate_hz=float(stream.average_rate) if stream.average_rate else None,
         header_duration_s=_header_duration_s(container, stream),
         start_s=start_s,
         has_audio=bool(container.streams.audio),
         other_videos=others,
+        notes=framing.notes(first.picture),
     )

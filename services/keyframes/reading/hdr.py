@@ -1,10 +1,9 @@
-"""Brings HDR pictures to the range and the colours of ordinary screens, so that they look neither grey nor burnt."""
+"""Brings HDR light to the range of ordinary screens, so that it looks neither grey nor burnt."""
 
 from __future__ import annotations
 
 from functools import cache
 
-import cv2
 import numpy as np
 from av.video.reformatter import ColorTrc
 from numpy.typing import NDArray
@@ -12,26 +11,19 @@ from numpy.typing import NDArray
 TRANSFERS = frozenset({int(ColorTrc.SMPTE2084), int(ColorTrc.ARIB_STD_B67)})  # PQ and HLG
 DIFFUSE_WHITE_NITS = 203.0  # ITU-R BT.2408
 HLG_PEAK_NITS = 1000.0
-# ITU-R BT.2087, linear light
-BT2020_TO_BT709 = np.array(
-    [[1.6605, -0.5876, -0.0728], [-0.1246, 1.1329, -0.0083], [-0.0182, -0.1006, 1.1187]], dtype=np.float32
-)
 # Light up to this share of white stays as it is; what is brighter approaches white.
 KNEE = 0.7
-SCREEN_GAMMA = 2.2
 
 
-def to_sdr(signal: NDArray[np.uint16], transfer: int) -> NDArray[np.uint8]:
-    """Return uint8 (H, W, 3) BT.709 RGB of uint16 (H, W, 3) BT.2020 RGB. transfer: one of TRANSFERS."""
-    light = cv2.transform(_light_of_signal(transfer)[signal], BT2020_TO_BT709)
-    compressed = 1 - (1 - KNEE) * np.exp((KNEE - light) / (1 - KNEE))
-    shown = np.where(light > KNEE, compressed, np.maximum(light, 0))
-    return np.asarray(np.rint(255 * shown ** (1 / SCREEN_GAMMA)), dtype=np.uint8)
+def tone_mapped(light: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the light of HDR, 1 being diffuse white and any peak above it, as light of at most 1."""
+    compressed = 1 - (1 - KNEE) * np.exp((KNEE - np.maximum(light, KNEE)) / (1 - KNEE))
+    return np.where(light > KNEE, compressed, light)
 
 
 @cache
-def _light_of_signal(transfer: int) -> NDArray[np.float32]:
-    """Return float32 (65536,): the light of each 16-bit signal; 1 is diffuse white."""
+def light_of_signal(transfer: int) -> NDArray[np.float32]:
+    """Return float32 (65536,): the light of each 16-bit signal; 1 is diffuse white. transfer: one of TRANSFERS."""
     signal = np.linspace(0, 1, 65536)
     nits = _pq_nits(signal) if transfer == ColorTrc.SMPTE2084 else _hlg_nits(signal)
     return (nits / DIFFUSE_WHITE_NITS).astype(np.float32)

@@ -5,18 +5,18 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
+from av.filter import Graph
 from av.sidedata.sidedata import Type as SideDataType
 from av.video.frame import VideoFrame
-from av.video.reformatter import Colorspace, Interpolation
 from numpy.typing import NDArray
 
-from services.keyframes.reading import hdr
+from services.keyframes.reading import colours
+from services.keyframes.reading.filters import filtered
 
-# Unlabelled YUV is BT.709 from this many lines on, BT.601 below, as players assume.
-HD_LINES = 720
-
-
-AVCOL_SPC_UNSPECIFIED = 2
+# Pixels are never longer or wider than this, whatever a file says.
+MAX_PIXEL_ASPECT = 16
+# How finely the shape of a pixel is told.
+ASPECT_STEPS = 4096
 
 
 class Orientation(NamedTuple):
@@ -27,26 +27,36 @@ class Orientation(NamedTuple):
     is_mirrored_vertically: bool
 
 
-def rgb(source: VideoFrame, orientation: Orientation, pixel_aspect: float, max_px: int) -> NDArray[np.uint8]:
+UPRIGHT = Orientation(False, False, False)
+
+
+def rgb(
+    picture: VideoFrame, orientation: Orientation, max_px: int, claimed_pixel_aspect: float | None = None
+) -> NDArray[np.uint8]:
     """Return a decoded picture as a person sees it: uint8 (H, W, 3), RGB, upright, square pixels, at most max_px long.
 
-    Of an interlaced frame one field is taken, which removes the combing. HDR is brought to the range of BT.709.
+    Of an interlaced frame one field is taken, which removes the combing. claimed_pixel_aspect: width / height of a
+    pixel by the container, which is believed before the picture itself. Raises PermanentError for unreadable formats.
     """
-    width, height = source.width * pixel_aspect, float(source.height)
+    width, height = _square_size(picture, claimed_pixel_aspect)
     scale = min(1.0, max_px / max(width, height))
-    is_hdr = source.color_trc in hdr.TRANSFERS
-    is_unlabelled_hd = source.colorspace == AVCOL_SPC_UNSPECIFIED and source.height >= HD_LINES
-    picture = (_first_field(source) if source.interlaced_frame else source).reformat(
-        width=max(1, round(width * scale)),
-        height=max(1, round(height * scale)),
-        format="rgb48le" if is_hdr else "rgb24",
-        src_colorspace=Colorspace.ITU709 if is_unlabelled_hd else None,
-        interpolation=Interpolation.BICUBIC | Interpolation.ACCURATE_RND,
-        threads=1,
+    lying = colours.on_screen(
+        filtered(picture, ("field", "type=top")) if picture.interlaced_frame else picture,
+        max(1, round(width * scale)),
+        max(1, round(height * scale)),
+        picture.height >= colours.HD_LINES,
     )
-    lying: NDArray[Any] = picture.to_ndarray()
-    upright = _upright(hdr.to_sdr(lying, source.color_trc) if is_hdr else lying, orientation)
-    return np.ascontiguousarray(upright, dtype=np.uint8)
+    return np.ascontiguousarray(_upright(lying, orientation))
+
+
+def longest_side_px(picture: VideoFrame, claimed_pixel_aspect: float | None = None) -> int:
+    """Return how long a decoded picture is as a person sees it at full size."""
+    return round(max(_square_size(picture, claimed_pixel_aspect)))
+
+
+def _square_size(picture: VideoFrame, claimed_pixel_aspect: float | None) -> tuple[float, float]:
+    """Return width and height of a picture, lying, whose pixels were made square."""
+    return picture.width * (claimed_pixel_aspect or pixel_aspect_of(picture)), float(picture.height)
 
 
 def _upright(picture: NDArray[np.uint8], orientation: Orientation) -> NDArray[np.uint8]:
@@ -61,26 +71,40 @@ def _upright(picture: NDArray[np.uint8], orientation: Orientation) -> NDArray[np
 
 def orientation_of(picture: VideoFrame) -> Orientation:
     """Read the display matrix, rounded to quarter turns: x' = a x + c y, y' = b x + d y (libavutil/display.h)."""
-    # Once a video only: `side_data` ties the picture into a reference cycle, and its megabytes stay until the garbage
-    # collector comes by.
-    side_data: Any = picture.side_data  # PyAV's type stub knows motion vectors only
+    side_data: Any = _crumb(picture).side_data  # PyAV's type stub knows motion vectors only
     matrix = side_data.get(SideDataType.DISPLAYMATRIX)
     if matrix is None:
-        return Orientation(False, False, False)
+        return UPRIGHT
     a, b, _, c, d, *_ = np.frombuffer(bytes(matrix), np.int32).tolist()
     if abs(a) + abs(d) >= abs(b) + abs(c):
         return Orientation(False, a < 0, d < 0)
     return Orientation(True, c < 0, b < 0)
 
 
-def _first_field(picture: VideoFrame) -> VideoFrame:
-    """Copy every second line of each plane, from the first."""
-    field = VideoFrame(picture.width, (picture.height + 1) // 2, picture.format.name)
-    field.colorspace, field.color_range = picture.colorspace, picture.color_range
-    field.color_trc, field.color_primaries = picture.color_trc, picture.color_primaries
-    for source, target in zip(picture.planes, field.planes, strict=True):
-        lines = np.frombuffer(memoryview(source), np.uint8).reshape(-1, source.line_size)[::2]
-        into = np.frombuffer(memoryview(target), np.uint8).reshape(-1, target.line_size)
-        size = min(source.line_size, target.line_size)
-        into[: len(lines), :size] = lines[: len(into), :size]
-    return field
+def pixel_aspect_of(picture: VideoFrame) -> float:
+    """Return width / height of a pixel by the picture itself; 1 where it does not say.
+
+    PyAV tells what the decoder read last, which may belong to a picture that comes out later. FFmpeg's scaler knows the
+    picture's own: the width that it makes says it.
+    """
+    crumb = _crumb(picture)
+    graph = Graph()
+    graph.threads = 1
+    limits = f"{1 / MAX_PIXEL_ASPECT},{MAX_PIXEL_ASPECT}"
+    chain = (
+        graph.add("buffer", video_size=f"{crumb.width}x{crumb.height}", pix_fmt="gray", time_base="1/1"),
+        graph.add("scale", f"w='clip(sar,{limits})*{ASPECT_STEPS}':h=1:eval=frame:flags=neighbor"),
+        graph.add("buffersink"),
+    )
+    graph.link_nodes(*chain).configure()
+    graph.vpush(crumb)
+    return graph.vpull().width / ASPECT_STEPS
+
+
+def _crumb(picture: VideoFrame) -> VideoFrame:
+    """Return a tiny picture with the properties of a large one.
+
+    To ask for side data ties a picture into a reference cycle: a large one would keep its megabytes until the garbage
+    collector comes by.
+    """
+    return colours.converted(picture, "gray", 16, 2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 from html.parser import HTMLParser
 
@@ -184,6 +185,23 @@ def test_every_failed_source_is_shown_with_its_reason_and_its_attempts(browse, s
     assert send(f"/jobs/{job['id']}/retry").status_code == 303
     assert client.get(f"/api/v1/jobs/{job['id']}").json["state"] in ("queued", "running")
     assert "Retry what failed" not in browse(f"/jobs/{job['id']}").text
+
+
+def test_what_may_be_wrong_with_the_pictures_of_a_video_stands_beside_it(browse, finished, client, database):
+    note = "The video says that its colours are coded in a way that cannot be read here."
+    assert [source["video"]["notes"] for source in sources_of(client, finished)] == [[]] * finished["sources"]
+    with database.transaction() as connection:
+        connection.execute(
+            text("UPDATE extractions SET facts = facts || CAST(:notes AS jsonb)"),
+            {"notes": json.dumps({"notes": [note]})},
+        )
+
+    assert note in browse(f"/jobs/{finished['id']}").text
+    assert all(source["video"]["notes"] == [note] for source in sources_of(client, finished))
+
+
+def sources_of(client, job):
+    return client.get(f"/api/v1/jobs/{job['id']}/sources").json["sources"]
 
 
 def test_a_job_whose_videos_are_known_already_has_nothing_to_embed(browse, submit, workers, finished):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -101,7 +102,8 @@ def test_red_stays_red(write_video, corner_picture, tmp_path) -> None:
 
 
 def test_the_description_survives_json(three_shots, tmp_path) -> None:
-    extraction = extract(three_shots, tmp_path / "out", "uniform")
+    found = extract(three_shots, tmp_path / "out", "uniform")
+    extraction = replace(found, facts=replace(found.facts, notes=("A word.", "Another.")))
 
     data = json.loads(json.dumps(extraction.to_json()))
 
