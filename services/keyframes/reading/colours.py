@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from av.error import FFmpegError
 from av.video.frame import VideoFrame
-from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, Interpolation
+from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
 from services.keyframes.reading import hdr
@@ -110,14 +110,20 @@ def converted(
     width_px: int | None = None,
     height_px: int | None = None,
     is_hd: bool | None = None,
+    interpolation: Interpolation = Interpolation.BICUBIC | Interpolation.ACCURATE_RND,
+    reformatter: VideoReformatter | None = None,
 ) -> VideoFrame:
-    """Return the picture in another pixel format and size. Raises PermanentError for formats that cannot be read."""
+    """Return the picture in another pixel format and size. Raises PermanentError for formats that cannot be read.
+
+    reformatter: one that is kept for many pictures saves the time to set one up for each.
+    """
     if picture.format.name in DEADLY_FORMATS:
         raise _unreadable(picture)
     matrix = _matrix(picture, picture.height >= HD_LINES if is_hd is None else is_hd)
     is_known_range = picture.color_range in (ColorRange.UNSPECIFIED, ColorRange.MPEG, ColorRange.JPEG)
     try:
-        return picture.reformat(
+        return (reformatter or VideoReformatter()).reformat(
+            picture,
             width=width_px,
             height=height_px,
             format=pixel_format,
@@ -125,7 +131,7 @@ def converted(
             dst_colorspace=matrix,
             src_color_range=None if is_known_range else ColorRange.MPEG,
             dst_color_range=None if is_known_range else ColorRange.MPEG,
-            interpolation=Interpolation.BICUBIC | Interpolation.ACCURATE_RND,
+            interpolation=interpolation,
             threads=1,
         )
     except FFmpegError as error:

@@ -161,7 +161,7 @@ class VideoReader:
         discard_all_but(self._container, [stream])
         self.frames_read = self.damaged_packets = 0
         self._tally = Tally()
-        self._orientation = UPRIGHT
+        self._orientation, self._rotation_deg = UPRIGHT, 0
         self._framing = Framing(self._container, stream)
         self.claimed_pixel_aspect = self._framing.claimed_pixel_aspect
         self._refuse_if_too_large(self._stream.width, self._stream.height)
@@ -225,8 +225,8 @@ class VideoReader:
     def _frame(self, picture: VideoFrame, index: int, time_s: float, end_s: float) -> Frame:
         is_i_frame = picture.key_frame or picture.pict_type == PictureType.I
         # What a stream says of it with an I-frame holds until the next; FFmpeg passes it on for the I-frame alone.
-        if is_i_frame or picture.rotation:
-            self._orientation = orientation_of(picture)
+        if is_i_frame or picture.rotation not in (0, self._rotation_deg):
+            self._orientation, self._rotation_deg = orientation_of(picture), picture.rotation
         whole = self._framing.whole(picture)
         return Frame(index, time_s, end_s, picture.pts, is_i_frame, picture.is_corrupt, whole, self._orientation)
 

@@ -8,6 +8,7 @@ import numpy as np
 from av.filter import Graph
 from av.sidedata.sidedata import Type as SideDataType
 from av.video.frame import VideoFrame
+from av.video.reformatter import Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
 from services.keyframes.reading import colours
@@ -17,6 +18,9 @@ from services.keyframes.reading.filters import filtered
 MAX_PIXEL_ASPECT = 16
 # How finely the shape of a pixel is told.
 ASPECT_STEPS = 4096
+
+
+_CRUMBS = VideoReformatter()
 
 
 class Orientation(NamedTuple):
@@ -107,4 +111,4 @@ def _crumb(picture: VideoFrame) -> VideoFrame:
     To ask for side data ties a picture into a reference cycle: a large one would keep its megabytes until the garbage
     collector comes by.
     """
-    return colours.converted(picture, "gray", 16, 2)
+    return colours.converted(picture, "gray", 16, 2, interpolation=Interpolation.POINT, reformatter=_CRUMBS)

@@ -81,7 +81,7 @@ def open_files() -> int:
 
 USES = {
     "memory": (lambda folder: len(mmap.mmap(-1, 300 * 2**20)), "ENOMEM"),
-    "a large file": (lambda folder: (folder / "large").write_bytes(bytes(17 * 2**20)), "EFBIG"),
+    "a large file": (lambda folder: (folder / "large").write_bytes(bytes(sandbox.MAX_FILE_BYTES + 1)), "EFBIG"),
     "a small file": (lambda folder: (folder / "small").write_bytes(bytes(2**20)), 2**20),
 }
 
