@@ -382,7 +382,7 @@ class JobList(Answer):
 class Video(Answer):
     """The content behind a source. Sizes are as displayed; `average_rate_hz` is None where the file does not say.
 
-    `notes` are sentences about what may be wrong with its pictures.
+    `notes` are sentences about what may be wrong with its pictures, and what else its file holds.
     """
 
     id: Id

@@ -15,8 +15,8 @@ from uuid import UUID
 import numpy as np
 from av.container import InputContainer
 from av.video.stream import VideoStream
-from numpy.typing import NDArray
 
+from services.keyframes.reading import transport
 from shared.errors import ErrorKind, PermanentError
 
 # As much of a stream of packets as is looked at. A broadcast repeats its tables ten times a second.
@@ -24,7 +24,6 @@ LOOKED_AT_BYTES = 4 * 2**20
 # The index of a long film; what of it is larger says nothing more about encryption.
 MAX_BOX_BYTES = 64 * 2**20
 MAX_BOXES = 10_000
-TS_PACKET_BYTES = (188, 192, 204)  # plain, with the time of arrival before it, with parity behind it
 SAMPLE_AES_H264 = 0xDB  # Apple, MPEG-2 Stream Encryption Format for HTTP Live Streaming, table 2
 # The content encryption object and its extended form, as they lie in a file: ASF specification, 3.14 and 3.15.
 ASF_ENCRYPTION = (
@@ -98,8 +97,8 @@ def _boxes(file: BinaryIO, start: int, end: int) -> Iterator[tuple[bytes, int, i
 
 def _transport_encryption(data: bytes, pid: int) -> str | None:
     """How the packets of one PID are encrypted: ISO/IEC 13818-1, 2.4.3.3 (scrambling control) and 2.4.4 (tables)."""
-    packets = _transport_packets(data)
-    pids = (packets[:, 1].astype(np.int32) & 0x1F) << 8 | packets[:, 2]
+    packets = transport.packets(data)
+    pids = transport.pids(packets)
     own = packets[pids == pid]
     if len(own) and (own[:, 3] & 0xC0 != 0).mean() > SCRAMBLED_SHARE:
         return "scrambled broadcast"
@@ -108,16 +107,6 @@ def _transport_encryption(data: bytes, pid: int) -> str | None:
         if (SAMPLE_AES_H264, pid) in _streams(packet.tobytes()):
             return "SAMPLE-AES of a stream"
     return None
-
-
-def _transport_packets(data: bytes) -> NDArray[np.uint8]:
-    """Return the packets of a transport stream from its first on: uint8 (n, 188), none where there is no order."""
-    for size_bytes in TS_PACKET_BYTES:
-        beginning = re.match(rb"(?s).{0,%d}?(?=(?:\x47.{%d}){4}\x47)" % (size_bytes - 1, size_bytes - 1), data)
-        if beginning:
-            whole = len(data) - (len(data) - beginning.end()) % size_bytes
-            return np.frombuffer(data[beginning.end() : whole], np.uint8).reshape(-1, size_bytes)[:, :188]
-    return np.empty((0, 188), np.uint8)
 
 
 def _section(packet: bytes) -> bytes:

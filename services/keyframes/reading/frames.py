@@ -26,6 +26,7 @@ from services.keyframes.reading.contents import known_content
 from services.keyframes.reading.framing import Framing
 from services.keyframes.reading.limits import DecodeLimits, refuse_if_memory_is_short
 from services.keyframes.reading.opening import open_container, open_file
+from services.keyframes.reading.pauses import PauseFinder
 from services.keyframes.reading.pictures import UPRIGHT, Orientation, orientation_of, pixel_aspect_of
 from services.keyframes.reading.streams import Choice, choose, discard_all_but, packets, prepare
 from services.keyframes.reading.tally import Tally
@@ -157,15 +158,22 @@ class VideoReader:
         """Read the first frame of a stream, and with it what there is to say of the video."""
         assert isinstance(stream, VideoStream)
         self._stream = stream
+        self._may_jump = bool(self._container.format.flags & AVFMT_TS_DISCONT)
         prepare(stream, self._limits)
-        discard_all_but(self._container, [stream])
+        self._demuxed: list[Stream] = [stream]
+        self._pauses = None
+        if self._may_jump:
+            self._demuxed += self._container.streams.audio
+            self._pauses = PauseFinder(self._file, self._container.format.name, stream)
+        discard_all_but(self._container, self._demuxed)
         self.frames_read = self.damaged_packets = 0
         self._tally = Tally()
         self._orientation, self._rotation_deg = UPRIGHT, 0
         self._framing = Framing(self._container, stream)
         self.claimed_pixel_aspect = self._framing.claimed_pixel_aspect
         self._refuse_if_too_large(self._stream.width, self._stream.height)
-        self._refuse_if_too_long(_header_duration_s(self._container, self._stream) or 0.0)
+        if not self._may_jump:  # else the difference of two clocks
+            self._refuse_if_too_long(_header_duration_s(self._container, self._stream) or 0.0)
         self._times_by_dts = self._container.format.name in CONTAINERS_WITHOUT_PTS
         self._clock = self._new_clock()
         frames = self._i_frames() if self._i_frames_only else self._all_frames()
@@ -198,8 +206,9 @@ class VideoReader:
     def _new_clock(self) -> StreamClock:
         rate_hz = self._stream.guessed_rate or self._stream.average_rate or DEFAULT_RATE_HZ
         start_ticks = None if self._times_by_dts else self._stream.start_time
-        may_jump = bool(self._container.format.flags & AVFMT_TS_DISCONT)
-        return StreamClock(self._stream.time_base or 1 / DEFAULT_RATE_HZ, start_ticks, 1 / rate_hz, may_jump)
+        time_base = self._stream.time_base or 1 / DEFAULT_RATE_HZ
+        pauses_ticks = self._pauses.found if self._pauses else ()
+        return StreamClock(time_base, start_ticks, 1 / rate_hz, self._may_jump, pauses_ticks)
 
     def _count(self, ticks: int | None, duration_ticks: int | None) -> tuple[int, float, float]:
         """Count the next frame in presentation order; return its index, time and end."""
@@ -272,10 +281,10 @@ class VideoReader:
 
     def _packets(self) -> Iterator[Packet[VideoStream]]:
         """Yield every packet that can be read, the empty one that flushes the decoder last."""
-        for packet in packets(self._container, [self._stream], self._limits):
+        for packet in packets(self._container, self._demuxed, self._limits):
             if packet is None:
                 self.damaged_packets += 1
-            else:
+            elif self._pauses is None or self._pauses.watch(packet):
                 yield packet
 
     def _decode(self, packet: Packet[VideoStream] | None) -> list[VideoFrame]:
@@ -325,5 +334,12 @@ def _facts(container: InputContainer, stream: VideoStream, framing: Framing, fir
         start_s=start_s,
         has_audio=bool(container.streams.audio),
         other_videos=others,
-        notes=framing.notes(first.picture),
+        notes=(*framing.notes(first.picture), *_note_on_others(others)),
     )
+
+
+def _note_on_others(others: int) -> tuple[str, ...]:
+    if not others:
+        return ()
+    further = "one further video" if others == 1 else f"{others} further videos"
+    return (f"The file holds {further}, not looked at. To have those too, save each as a file of its own.",)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from fractions import Fraction
 
 # FFmpeg's own tools call a step of more than this a break in the clock, not a pause (`-dts_delta_threshold`).
@@ -18,16 +19,25 @@ class StreamClock:
 
     time_base: seconds per tick. start_ticks: the stream's declared start, or None to start at the first frame.
     frame_s: the nominal duration of a frame, used where a timestamp or a duration is missing.
-    may_jump: whether the container's clock can be set anew within the file (MPEG-TS, MPEG-PS).
+    may_jump: whether the container's clock can be set anew within the file (MPEG-TS, MPEG-PS). Long steps of such a
+    clock are closed, but for those that end within the same time of one of pauses_ticks, to which may be added.
     """
 
-    def __init__(self, time_base: Fraction, start_ticks: int | None, frame_s: Fraction, may_jump: bool) -> None:
+    def __init__(
+        self,
+        time_base: Fraction,
+        start_ticks: int | None,
+        frame_s: Fraction,
+        may_jump: bool,
+        pauses_ticks: Sequence[int] = (),
+    ) -> None:
         self._time_base = time_base
         self._start_ticks = start_ticks
         self._frame_ticks = frame_s / time_base
         self._slip_ticks = SLIP_S / time_base
         self._longest_slip_ticks = math.ceil(MAX_SLIP_S / time_base)
         self._longest_step_ticks = math.ceil(MAX_STEP_S / time_base) if may_jump else math.inf
+        self._pauses_ticks = pauses_ticks
         # Positions count ticks from the stream's start: whole ones, so that the common case is fast, until repaired.
         self._offset: int | Fraction = 0
         self._last: int | Fraction | None = None
@@ -49,8 +59,13 @@ class StreamClock:
             return position
         if last - self._longest_slip_ticks <= position <= last:
             return last + self._slip_ticks
+        if position > last and self._is_pause(ticks):
+            return position
         self._offset += last + self._frame_ticks - position
         return last + self._frame_ticks
+
+    def _is_pause(self, ticks: int) -> bool:
+        return any(abs(ticks - end) <= self._longest_step_ticks for end in self._pauses_ticks)
 
     def _seconds(self, position: int | Fraction) -> float:
         return float(position * self._time_base.numerator / self._time_base.denominator)

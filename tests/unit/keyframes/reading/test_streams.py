@@ -62,7 +62,7 @@ def test_a_first_track_that_carries_nothing_is_not_the_video(film, write_tracks)
     reader, frames = read(path)
 
     assert len(frames) == 60
-    assert reader.facts.other_videos == 0
+    assert (reader.facts.other_videos, reader.facts.notes) == (0, ())
 
 
 @pytest.mark.parametrize(("name", "codec"), [("a.ts", "mpeg2video"), ("a.mkv", "libx264"), ("a.mov", "mpeg4")])
@@ -86,6 +86,8 @@ def test_of_two_videos_the_first_is_read_and_the_other_is_mentioned(
 
     assert (reader.facts.width_px, reader.facts.other_videos, len(frames)) == (160, 1, 60)
     assert (same.facts.width_px, same.facts.other_videos) == (320, 2)
+    assert "one further video" in reader.facts.notes[0]
+    assert "2 further videos" in same.facts.notes[0]
 
 
 def test_slow_slides_before_a_fast_camera_are_still_the_first_video(
