@@ -24,7 +24,10 @@ from typing import Any, Literal
 from shared.parameters import BadParameter, Declared, Parameter, declared, make, shown, within
 from shared.weights import HuggingFace, TorchvisionMember, Weights
 
+#: A convolutional network and a vision transformer: the models of a job that names none, where they can be loaded.
 DEFAULT_MODELS = ("efficientnet_b0", "vit_mae_base")
+#: What takes the place of a default model that cannot be loaded, the best first.
+STAND_INS = {"efficientnet_b0": ("efficientnet_lite0",), "vit_mae_base": ("dinov2_small", "clip_vit_b32")}
 DEFAULT_STRATEGY = "shots"
 DEFAULT_ALGORITHM = "kmeans"
 DEFAULT_FORMAT = "zip"
@@ -91,21 +94,6 @@ class Model:
     weights: Weights | None = None  # None: needs none
     own: OwnModel | None = None
 
-    def missing_weights(self, weights_dir: Path | None, hub: bool) -> str | None:
-        """A sentence when the weights are known to be missing, else None (there, or perhaps on the hub)."""
-        weights = self.weights
-        if weights is None or not weights.names or weights.in_folder(weights_dir):
-            return None
-        if (weights.packaged and weights.packaged.path()) or (weights.hub and hub):
-            return None
-        where = f"in {weights_dir}" if weights_dir else "(REELMAP_WEIGHTS_DIR is not set)"
-        names = " or ".join(weights.names)
-        switched_off = " and the hub is switched off (REELMAP_HUB)" if weights.hub else ""
-        return (
-            f"The weights of {self.name} are missing: no {names} {where}{switched_off}. "
-            "Put them there, or choose another model."
-        )
-
 
 @cache
 def _modules(package: str) -> dict[str, ModuleType]:
@@ -157,6 +145,22 @@ def formats() -> dict[str, Format]:
     """The formats of exports, by name."""
     modules = _modules("services.exports.formats")
     return {name: Format(name, m.TITLE, m.MEDIA_TYPE, m.SUFFIX) for name, m in modules.items()}
+
+
+def default_models(available: Mapping[str, bool | None]) -> list[str]:
+    """The models of a job that names none: each of `DEFAULT_MODELS`, or what stands in for it. Empty where none loads.
+
+    available: model → whether it can be loaded, None where nobody knows. Those that are known to load are preferred:
+    others are taken only while none of all these is.
+    """
+    for answer in (True, None):
+        found = [
+            next((name for name in (wanted, *STAND_INS[wanted]) if available.get(name, False) is answer), None)
+            for wanted in DEFAULT_MODELS
+        ]
+        if any(found):
+            return [name for name in found if name]
+    return []
 
 
 def known(kind: str, name: Any, entries: Mapping[str, Any]) -> Any:

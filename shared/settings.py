@@ -60,7 +60,6 @@ class Settings:
     work_folder: Path | None = None  # downloads on their way through; the system's temporary folder when unset
     weights_dir: Path | None = None  # folder of model weights
     hub: bool = True  # whether weights may come from the public hubs
-    sees_weights: bool = True  # whether the API sees the workers' weights, and refuses models without
     own_models: Mapping[str, Any] = None  # type: ignore[assignment]  # JSON object, see docs/models.md
 
     # Object storage

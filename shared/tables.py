@@ -185,6 +185,8 @@ models = Table(
     Column("loaded_at", DateTime(timezone=True)),
     Column("problem", Text),  # why the last worker that tried could not load it
     Column("problem_at", DateTime(timezone=True)),
+    Column("looked_at", DateTime(timezone=True)),  # when a worker, loaded or not, last looked for its weights
+    Column("missing", Text),  # why they cannot be had, as it saw then; NULL: they are there
 )
 
 embeddings = Table(

@@ -37,8 +37,6 @@ from shared import catalog
 from shared.errors import ErrorKind, PermanentError
 from shared.settings import SettingError, Settings, load_settings
 
-#: The two models of the post when their weights can be had, and one that needs none.
-MODELS = (*catalog.DEFAULT_MODELS, "hog_color")
 #: In every folder that a demo has made, so that none is wiped that holds something else.
 MARK = ".reelmap-demo"
 HOST = "127.0.0.1"
@@ -46,7 +44,7 @@ HOST = "127.0.0.1"
 
 @click.command()
 @click.argument("videos", nargs=-1, metavar="[URL|FILE|FOLDER]...")
-@click.option("--models", help=f"Names with spaces or commas between.  [default: {' '.join(MODELS)}, where usable]")
+@click.option("--models", help="Names with spaces or commas between.  [default: those of a job that names none]")
 @click.option("--n-clusters", type=NClusters(), help="How many clusters.")
 @click.option(
     "--folder",
@@ -117,15 +115,22 @@ def run(videos: Sequence[str], models: str | None, n_clusters: int | str | None,
 
 
 def usable_models(names: str | None, settings: Settings) -> Sequence[str]:
-    """The models that a person named; else those of `MODELS` that can be used, saying what is left out."""
+    """The models that a person named; else those of a job that names none, saying which are left out.
+
+    Raises PermanentError when none of them can be used.
+    """
     known = catalog.models(settings.own_models)
     if names is not None:
         return [catalog.known("model", name, known).name for name in re.split(r"[,\s]+", names.strip())]
-    choice = choose_models([known[name] for name in MODELS], settings.weights_dir, use_hub=settings.hub)
-    for sentence in choice.left_out.values():
+    choice = choose_models(list(known.values()), settings.weights_dir, use_hub=settings.hub)
+    left_out = [choice.left_out[name] for name in catalog.DEFAULT_MODELS if name in choice.left_out]
+    chosen = catalog.default_models({name: name in choice.usable for name in known})
+    if not chosen:
+        raise PermanentError(ErrorKind.WEIGHTS_MISSING, f"{' '.join(left_out)} Name a model with --models hog_color.")
+    for sentence in left_out:
         say(sentence)
-    say(f"Models: {', '.join(choice.usable)}")
-    return choice.usable
+    say(f"Models: {', '.join(chosen)}")
+    return chosen
 
 
 def wipe(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, text
@@ -92,6 +93,8 @@ def register_model(connection: Connection, name: str, embedder: Embedder) -> Non
                 "loaded_at": text("coalesce(models.loaded_at, excluded.loaded_at)"),
                 "problem": None,
                 "problem_at": None,
+                "looked_at": text("now()"),
+                "missing": None,
             },
         )
     )
@@ -116,3 +119,15 @@ def note_problem(connection: Connection, name: str, problem: str) -> None:
         ),
         {"name": name, "problem": problem},
     )
+
+
+def note_missing(connection: Connection, missing: Mapping[str, str | None]) -> None:
+    """Write down of each model whether its weights can be had (None), or why not."""
+    for name in sorted(missing):  # in one order, so that workers do not wait for each other in a circle
+        statement = postgresql.insert(models).values(name=name, missing=missing[name], looked_at=text("now()"))
+        connection.execute(
+            statement.on_conflict_do_update(
+                index_elements=[models.c.name],
+                set_={"missing": statement.excluded.missing, "looked_at": statement.excluded.looked_at},
+            )
+        )

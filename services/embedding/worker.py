@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from services.embedding.availability import Looking
 from services.embedding.tasks import EmbeddingHandler
 from shared.celery_app import StopSignal, run_worker
 from shared.pipeline import Queue, Stage
@@ -25,6 +26,8 @@ def main() -> None:
     settings = load_settings()
     stop = StopSignal()
     context = open_worker_context(settings, queue, stop)
+    if queue is Queue.EMBEDDING:
+        Looking(settings, stop).start()
     handler = EmbeddingHandler(settings, context.database, context.blobs)
     run_worker(
         settings,

@@ -10,6 +10,7 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import NoReturn, Self
@@ -38,6 +39,7 @@ class Child:
 
     env: its settings, and other variables; of our own environment it gets what is no setting.
     stop_timeout_s: what it gets to end by itself after `stop_signal`.
+    once: ends by itself, and is not started again.
     listener: the socket on which it answers, inherited under the same number. We keep it open as long as the process is
     to run, so that nobody can take its port, and whoever connects while it starts again waits instead of being refused.
     """
@@ -47,6 +49,7 @@ class Child:
     env: Mapping[str, str] = field(default_factory=dict)
     stop_signal: signal.Signals = signal.SIGTERM
     stop_timeout_s: float = 15.0
+    once: bool = False
     listener: socket.socket | None = None
 
 
@@ -57,6 +60,7 @@ class _Kept:
     name: str
     log: Path
     start: Callable[[], subprocess.Popen[bytes]]
+    once: bool = False
     log_bytes: int = 0  # of earlier starts
     process: subprocess.Popen[bytes] | None = None
     started_at: float = 0.0  # on the monotonic clock, as is restart_at
@@ -128,7 +132,8 @@ class Supervisor:
         redis_url = self._keep_server("redis", self._redis)
         self._migrate(database_url)
         for child in self._children(database_url, redis_url):
-            kept = _Kept(child.name, self._log_of(child.name), lambda child=child: self._spawn(child))  # type: ignore[misc]
+            start = partial(self._spawn, child)
+            kept = _Kept(child.name, self._log_of(child.name), start, once=child.once)
             self._processes.append((child, kept))
             self._start(kept)
 
@@ -137,7 +142,9 @@ class Supervisor:
         for kept in [*self._servers, *(kept for _, kept in self._processes)]:
             if kept.restart_at is None and kept.process is not None:
                 code = self._guard.reap(kept.process)
-                if code is not None:
+                if code is not None and kept.once:
+                    kept.process = None
+                elif code is not None:
                     said = _last_line(kept.log, kept.log_bytes) if code > 0 else ""
                     self._plan_restart(kept, f"ended with {_describe(code)}{said and f', saying: {said}'}")
             elif kept.restart_at is not None and time.monotonic() >= kept.restart_at:

@@ -17,9 +17,10 @@ from pathlib import Path
 import requests
 
 from services.api.openness import by_address
+from services.embedding.availability import note_what_loads
 from services.local.installation import WORK, blobs_folder_of
 from services.local.supervisor import Child, Supervisor
-from shared import keys
+from shared import catalog, keys
 from shared.db import Database, migrate
 from shared.errors import ErrorKind, PermanentError
 from shared.pipeline import Queue
@@ -31,6 +32,8 @@ PROCESSES = {
     "dispatcher": ("services.dispatcher.main",),
     **{queue.value: queue.worker_arguments for queue in Queue},
 }
+# What runs once beside them, and is not missed when it has ended.
+ONCE = {"models": ("services.local.usable_models",)}
 # All stages share the cores here, and OpenMP's threads spin while they wait for one that has no core: embedding 40
 # pictures beside three busy processes on two cores took 103 s, and 20 s with this; on idle cores it is all the same.
 PATIENT_THREADS = {"OMP_WAIT_POLICY": "passive"}
@@ -97,10 +100,25 @@ def make_supervisor(
 
     def prepare(database_url: str) -> None:
         migrate(database_url)
+        note_models(settings, database_url, say)
         if settings.access != "open":
             require_a_key(database_url, settings.api_host, folder)
 
     return Supervisor(folder, migrate=prepare, children=our_children, say=say, durable=durable)
+
+
+def note_models(settings: Settings, database_url: str, say: Callable[[str], None]) -> None:
+    """Write down which models this machine has, before anybody asks the API; say so where no job could go without
+    naming others. Hubs are asked later, see `ONCE`."""
+    database = Database(database_url)
+    try:
+        told = note_what_loads(settings, database)
+    finally:
+        database.dispose()
+    known = catalog.models(settings.own_models)
+    if not catalog.default_models({name: told[name] is None if name in told else None for name in known}):
+        why = " ".join(told[name] or "" for name in catalog.DEFAULT_MODELS)
+        say(f"No model that a job takes by default can be loaded here; name others, or get one. {why}")
 
 
 def require_a_key(database_url: str, host: str, folder: Path) -> None:
@@ -186,8 +204,9 @@ def children(settings: Settings, listener: socket.socket) -> list[Child]:
             (sys.executable, "-P", "-m", *arguments),
             {**_own(settings, name).to_environ(), **PATIENT_THREADS},
             stop_timeout_s=settings.stop_grace_s + STOP_MARGIN_S,
+            once=name in ONCE,
         )
-        for name, arguments in PROCESSES.items()
+        for name, arguments in {**PROCESSES, **ONCE}.items()
     }
     api = made["api"]
     made["api"] = replace(api, argv=(*api.argv, "--listener-fd", str(listener.fileno())), listener=listener)

@@ -1,4 +1,8 @@
-"""Which models can be used right now: their weights are on this machine, or their hub answers soon."""
+"""Which models can be used right now: their weights are on this machine, or their hub answers soon.
+
+`python -m services.local.usable_models` writes it down for the API; `reelmap up` runs it beside the start, because
+loading what knows the hubs' addresses takes seconds.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +12,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from services.embedding import store
 from services.embedding.weights import CONFIGURATION_FILES, at_hand, cached, missing, torchvision_file
+from shared import catalog
 from shared.catalog import Model
+from shared.db import Database
+from shared.settings import load_settings
+from shared.startup import explained
 from shared.weights import Hub, HuggingFace, TorchFile, TorchvisionMember
 
 #: For all hubs together, asked at the same time.
@@ -78,3 +87,19 @@ def _address(hub: Hub) -> str:
             return url
         case TorchvisionMember():
             return torchvision_file(hub).url
+
+
+@explained()
+def main() -> None:
+    """Ask once, and write down which models can be had, and of the others why not."""
+    settings = load_settings()
+    settings.require("database_url")
+    models = list(catalog.models(settings.own_models).values())
+    choice = choose_models(models, settings.weights_dir, use_hub=settings.hub)
+    database = Database(settings.database_url, application_name="reelmap-models")
+    told = {model.name: choice.left_out.get(model.name) for model in models}
+    database.retrying(lambda connection: store.note_missing(connection, told))
+
+
+if __name__ == "__main__":
+    main()

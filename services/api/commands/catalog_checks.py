@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from sqlalchemy import Connection
@@ -53,6 +53,13 @@ def _complete(
         invalid(prefix + error.field, str(error))
 
 
-def default_models(names: Sequence[str] | None) -> list[str]:
-    """The models asked for, each once, or those of every job that names none."""
-    return list(dict.fromkeys(names or catalog.DEFAULT_MODELS))
+def default_models(connection: Connection, settings: Settings) -> list[str]:
+    """The models of a job that names none. Raises `Invalid` when none of them can be loaded."""
+    entries = {entry.name: entry for entry in list_models(connection, settings)}
+    chosen = catalog.default_models({name: entry.available for name, entry in entries.items()})
+    if not chosen:
+        others = ", ".join(name for name, entry in entries.items() if entry.available)
+        advice = f"name others: {others}" if others else "see `reelmap doctor`"
+        why = " ".join(entries[name].problem or "" for name in catalog.DEFAULT_MODELS)
+        invalid("models", f"no model that a job takes by default can be loaded here; {advice}. {why}")
+    return chosen

@@ -52,13 +52,16 @@ def _checked(
     key_frames = catalog_checks.key_frame_settings(request.key_frames.model_dump(), "key_frames")
     clustering = catalog_checks.clustering_settings(request.clustering.model_dump(), "clustering")
     new, repeated = new_sources(connection, project_id, settings, request.videos, coming)
-    models = catalog_checks.default_models(request.models)
-    catalog_checks.check_models(connection, settings, _model_fields(request.models, models))
+    models = _models_of(connection, settings, request.models)
     return {"models": models, "key_frames": key_frames, "clustering": clustering}, new, repeated
 
 
-def _model_fields(given: Sequence[str] | None, models: Sequence[str]) -> list[tuple[str, str]]:
-    return [(f"models.{i}", name) for i, name in enumerate(given)] if given else [("models", name) for name in models]
+def _models_of(connection: Connection, settings: Settings, asked: Sequence[str] | None) -> list[str]:
+    """The models asked for, each once; those of every job when none are. Raises `Invalid`."""
+    if not asked:
+        return catalog_checks.default_models(connection, settings)
+    catalog_checks.check_models(connection, settings, [(f"models.{i}", name) for i, name in enumerate(asked)])
+    return list(dict.fromkeys(asked))
 
 
 def add_models(connection: Connection, project_id: str, settings: Settings, job_id: str, names: Sequence[str]) -> None:
@@ -66,7 +69,7 @@ def add_models(connection: Connection, project_id: str, settings: Settings, job_
 
     Raises `NotFound`, `Conflict` or `Invalid`.
     """
-    catalog_checks.check_models(connection, settings, _model_fields(names, ()))
+    names = _models_of(connection, settings, names)
     lock_to_grow(connection, project_id, job_id)
     models = connection.execute(text("SELECT models FROM jobs WHERE id = :job"), {"job": job_id}).scalar_one()
     grown = list(dict.fromkeys([*models, *names]))

@@ -15,6 +15,7 @@ from services.api.blueprints.uploads import FORM_MARGIN_BYTES
 from services.api.commands import uploads
 from services.api.context import current_project_id, service, write
 from services.api.problems import FieldError, Refusal
+from services.api.schemas import ModelEntry
 from shared import catalog
 from shared.urls import UPLOAD_SCHEME
 
@@ -114,11 +115,9 @@ def with_uploads(files: Sequence[ChosenFile], act: Callable[[Connection], T]) ->
         return write(write_rows)
 
 
-def default_models(models: Sequence[Any]) -> list[str]:
-    """Which models a new form has ticked: the usual ones as far as they work, else the first that is known to."""
-    usable = [model.name for model in models if not model.problem]
-    usual = [name for name in catalog.DEFAULT_MODELS if name in usable]
-    return usual or [model.name for model in models if model.available][:1]
+def default_models(models: Sequence[ModelEntry]) -> list[str]:
+    """Which models a new form has ticked: those that a job takes when it names none. Empty where none loads."""
+    return catalog.default_models({model.name: model.available for model in models})
 
 
 def given(form: Mapping[str, str], **defaults: Any) -> dict[str, Any]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import Connection, text
 
 from services.api.schemas import ModelEntry
 from shared import catalog
 from shared.settings import Settings
 
-#: For how long a worker's report that it could not load a model is believed.
+#: For how long a worker's report that it could not load a model, or found no weights, is believed.
 PROBLEM_HOLDS_MIN = 10
 
 
@@ -20,24 +22,23 @@ def list_models(connection: Connection, settings: Settings) -> list[ModelEntry]:
             text(
                 f"""
                 SELECT name, dimension, fingerprint,
-                       CASE WHEN problem_at > now() - interval '{PROBLEM_HOLDS_MIN} minutes' THEN problem END AS problem
+                       missing IS NULL AND (looked_at IS NOT NULL OR fingerprint IS NOT NULL) AS loads,
+                       CASE WHEN problem_at > now() - interval '{PROBLEM_HOLDS_MIN} minutes' THEN problem
+                            WHEN looked_at > now() - interval '{PROBLEM_HOLDS_MIN} minutes' THEN missing END AS problem
                 FROM models"""
             )
         )
     }
-    return [_entry(model, rows.get(name), settings) for name, model in catalog.models(settings.own_models).items()]
+    return [_entry(model, rows.get(name)) for name, model in catalog.models(settings.own_models).items()]
 
 
-def _entry(model: catalog.Model, row: object, settings: Settings) -> ModelEntry:
-    fingerprint = getattr(row, "fingerprint", None)
-    missing = model.missing_weights(settings.weights_dir, settings.hub) if settings.sees_weights else None
-    problem = missing or getattr(row, "problem", None)
-    in_folder = model.missing_weights(settings.weights_dir, False) is None
+def _entry(model: catalog.Model, row: Any) -> ModelEntry:
+    problem = row.problem if row else None
     return ModelEntry(
         name=model.name,
         title=model.title,
-        dimension=model.dimension or getattr(row, "dimension", None),
-        available=False if problem else (True if in_folder or fingerprint else None),
+        dimension=model.dimension or (row.dimension if row else None),
+        available=False if problem else (True if row and row.loads else None),
         problem=problem,
-        fingerprint=fingerprint,
+        fingerprint=row.fingerprint if row else None,
     )

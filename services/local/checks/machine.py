@@ -165,11 +165,14 @@ def weights(subject: Subject) -> Found:
     settings = subject.settings
     known = catalog.models(settings.own_models)
     choice = choose_models(list(known.values()), settings.weights_dir, use_hub=settings.hub)
-    unusable = [name for name in catalog.DEFAULT_MODELS if name not in choice.usable]
-    if unusable:
-        why = " ".join(choice.left_out[name] for name in unusable)
-        return bad(f"{why} Until then, name a model that needs no weights: --model hog_color.")
-    return good(f"Usable: {', '.join(choice.usable)}.")
+    chosen = catalog.default_models({name: name in choice.usable for name in known})
+    why = " ".join(choice.left_out[name] for name in catalog.DEFAULT_MODELS if name in choice.left_out)
+    if not chosen:
+        return bad(
+            f"No model that a job takes by default can be used: {why} Until then, name another: --model hog_color."
+        )
+    said = f"Usable: {', '.join(choice.usable)}. A job that names no model takes {', '.join(chosen)}."
+    return good(f"{said} {why}".rstrip())
 
 
 CHECKS = (

@@ -17,6 +17,7 @@ from PIL import Image
 
 from services.api.app import create_app
 from services.api.context import Service
+from services.embedding.availability import note_what_loads
 from shared import keys
 from shared.db import Database
 from shared.roles import Role
@@ -25,7 +26,7 @@ from tests.integration.api.stand_in import Workers
 
 
 def settings_for(database_url: str, folder: Path) -> Settings:
-    """Settings under which `hog_color` and an own model are the only ones whose weights are there."""
+    """Settings under which `hog_color`, `efficientnet_lite0` and an own model are the only ones that load."""
     return load_settings(
         {
             "REELMAP_DATABASE_URL": database_url,
@@ -62,8 +63,10 @@ def document(tmp_path_factory: pytest.TempPathFactory) -> dict:
 
 
 def app_for(settings: Settings, document: dict) -> APIFlask:
-    """The application; an answer of a status or kind that the OpenAPI document does not name is an error."""
+    """The application, where a worker has said which models load; an answer of a status or kind that the OpenAPI
+    document does not name is an error."""
     app = create_app(settings)
+    note_what_loads(settings, app.extensions["reelmap"].database)
 
     @app.after_request
     def hold_to_the_document(response: Response) -> Response:

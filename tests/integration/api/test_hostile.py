@@ -109,7 +109,7 @@ def test_hostile_text_from_a_site_comes_out_as_text(client, submit, workers, dat
         connection.execute(text("UPDATE sources SET title = :t"), {"t": everything})
         connection.execute(text("UPDATE clusterings SET notes = :t"), {"t": json.dumps([everything])})
         connection.execute(
-            text("INSERT INTO models (name, problem, problem_at) VALUES ('tiny', :t, now())"), {"t": everything}
+            text("UPDATE models SET problem = :t, problem_at = now() WHERE name = 'tiny'"), {"t": everything}
         )
     clustering = client.get(job["links"]["clusterings"]).json["clusterings"][0]
     cluster = client.get(clustering["links"]["clusters"]).json["clusters"][0]

@@ -115,19 +115,55 @@ def test_a_body_that_is_not_json_is_named(standing_client, body):
     assert (answer.status_code, fields(answer)) == (400, ["body"])
 
 
-def test_models_left_out_are_the_two_of_the_blog_post_and_missing_weights_are_refused_once(client):
+def set_models(database, values: str, *names: str) -> None:
+    with database.transaction() as connection:
+        connection.execute(text(f"UPDATE models SET {values} WHERE name = ANY(:names)"), {"names": list(names)})
+
+
+def test_models_left_out_are_those_of_the_blog_post_or_what_stands_in_for_them(client, database):
+    def taken():
+        answer = client.post("/api/v1/jobs", json={"videos": ["https://example.org/a"]})
+        return answer.json["models"]
+
+    assert taken() == ["efficientnet_lite0"]
+    set_models(database, "missing = NULL", "vit_mae_base")
+    assert taken() == ["efficientnet_lite0", "vit_mae_base"]
+    set_models(database, "missing = NULL", "efficientnet_b0")
+    assert taken() == ["efficientnet_b0", "vit_mae_base"]
+
+
+def test_while_no_worker_has_looked_they_are_those_of_the_blog_post(client, database):
+    with database.transaction() as connection:
+        connection.execute(text("DELETE FROM models"))
     answer = client.post("/api/v1/jobs", json={"videos": ["https://example.org/a"]})
-    assert answer.status_code == 422
-    messages = [error["message"] for error in answer.json["errors"]]
-    assert fields(answer) == ["models", "models"]
-    assert "weights of efficientnet_b0 are missing" in messages[0]
-    assert "weights of vit_mae_base are missing" in messages[1]
+    assert answer.json["models"] == ["efficientnet_b0", "vit_mae_base"]
+
+
+def test_where_none_of_them_loads_it_is_said_once_with_the_reasons_and_what_else_there_is(client, database):
+    set_models(database, "missing = 'no package', looked_at = now()", "efficientnet_lite0")
+    answer = client.post("/api/v1/jobs", json={"videos": ["https://example.org/a"]})
+    assert (answer.status_code, fields(answer)) == (422, ["models"])
+    [error] = answer.json["errors"]
+    assert error["message"].startswith(
+        "no model that a job takes by default can be loaded here; name others: hog_color, tiny. "
+    )
+    assert "weights of efficientnet_b0 are missing" in error["message"]
+    assert "weights of vit_mae_base are missing" in error["message"]
+
+
+def test_what_a_worker_did_not_find_is_believed_for_ten_minutes(client, database):
+    body = {"videos": ["https://example.org/a"], "models": ["vit_mae_base"]}
+    answer = client.post("/api/v1/jobs", json=body)
+    assert (answer.status_code, fields(answer)) == (422, ["models.0"])
+    assert "weights of vit_mae_base are missing" in answer.json["detail"]
+    set_models(database, "looked_at = now() - interval '11 minutes'", "vit_mae_base")
+    assert client.post("/api/v1/jobs", json=body).status_code == 202
 
 
 def test_a_model_that_a_worker_could_not_load_is_refused_for_ten_minutes(client, database, submit):
     with database.transaction() as connection:
         connection.execute(
-            text("INSERT INTO models (name, problem, problem_at) VALUES ('hog_color', 'it is broken', now())")
+            text("UPDATE models SET problem = 'it is broken', problem_at = now() WHERE name = 'hog_color'")
         )
     body = {"videos": ["https://example.org/a"], "models": ["hog_color"]}
     answer = client.post("/api/v1/jobs", json=body)

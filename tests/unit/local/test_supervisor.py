@@ -171,6 +171,19 @@ def test_a_second_one_in_the_same_folder_is_told_which_process_is_there(supervis
         supervised()
 
 
+def test_a_process_that_runs_once_is_not_missed(supervised, tmp_path, monkeypatch):
+    monkeypatch.setattr("services.local.supervisor.FIRST_RESTART_DELAY_S", 0.05)
+    journal = tmp_path / "journal"
+    supervisor, said = supervised(
+        child("models", f"open({str(journal)!r}, 'a').write('started '); raise SystemExit(7)", once=True)
+    )
+    until = time.monotonic() + 1.0
+    while time.monotonic() < until:
+        supervisor.watch()
+        time.sleep(0.05)
+    assert (journal.read_text(), said) == ("started ", [])
+
+
 def test_a_process_that_ends_is_started_again_after_a_growing_while(supervised, tmp_path, monkeypatch, eventually):
     monkeypatch.setattr("services.local.supervisor.FIRST_RESTART_DELAY_S", 0.05)
     journal = tmp_path / "journal"

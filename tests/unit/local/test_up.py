@@ -73,7 +73,8 @@ def test_pictures_are_in_a_bucket_where_one_is_named(settings: Settings, tmp_pat
 
 def test_a_process_for_each_queue_and_every_module_is_there(settings: Settings, listener: socket.socket) -> None:
     children = {child.name: child for child in up.children(settings, listener)}
-    assert set(children) == {"api", "dispatcher", *(queue.value for queue in Queue)}
+    assert set(children) == {"api", "dispatcher", *(queue.value for queue in Queue), "models"}
+    assert [name for name, child in children.items() if child.once] == ["models"]
     for child in children.values():
         module = child.argv[child.argv.index("-m") + 1]
         assert importlib.util.find_spec(module) is not None

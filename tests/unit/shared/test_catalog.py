@@ -9,6 +9,7 @@ import pytest
 from shared import catalog
 from shared.catalog import UnknownName
 from shared.parameters import BadParameter
+from shared.weights import HuggingFace, TorchvisionMember, Weights
 
 OWN = {"tiny": {"library": "transformers", "weights": "vit_tiny", "pooling": "class_token"}}
 
@@ -25,7 +26,9 @@ def test_every_file_is_an_entry():
 
 
 def test_the_defaults_exist():
-    assert set(catalog.DEFAULT_MODELS) <= set(catalog.models({}))
+    stand_ins = {name for names in catalog.STAND_INS.values() for name in names}
+    assert {*catalog.DEFAULT_MODELS, *stand_ins} <= set(catalog.models({}))
+    assert set(catalog.STAND_INS) == set(catalog.DEFAULT_MODELS)
     assert catalog.DEFAULT_ALGORITHM in catalog.algorithms()
     assert catalog.DEFAULT_STRATEGY in catalog.strategies()
 
@@ -123,36 +126,39 @@ def test_a_bad_own_model_is_named(own, words):
     assert error.value.field in own
 
 
-def test_missing_weights_are_known_before_any_task(tmp_path):
-    model = catalog.models({})["efficientnet_b0"]
-    sentence = model.missing_weights(tmp_path, hub=False)
-    assert sentence and "efficientnet_b0" in sentence and str(tmp_path) in sentence
-    assert model.missing_weights(tmp_path, hub=True) is None, "the hub may have them"
-    (tmp_path / model.weights.names[0]).touch()
-    assert model.missing_weights(tmp_path, hub=False) is None
-    assert catalog.models({})["hog_color"].missing_weights(None, hub=False) is None
-
-
-def test_what_is_known_of_own_weights_depends_on_the_library(tmp_path):
+def test_where_own_weights_may_be_depends_on_the_library():
     own = {
         "member": {"library": "torchvision", "weights": "ResNet50_Weights.IMAGENET1K_V2"},
         "file": {"library": "torchvision", "weights": "net.pth", "architecture": "mobilenet_v2"},
         "repository": {"library": "transformers", "weights": "facebook/dinov2-base"},
-        "folder": {"library": "transformers", "weights": str(tmp_path / "nothing")},
+        "folder": {"library": "transformers", "weights": "/weights/mine"},
     }
     models = catalog.models(own)
-    missing = {name for name in own if models[name].missing_weights(tmp_path, hub=True)}
-    assert missing == {"file", "folder"}
-    assert models["repository"].missing_weights(tmp_path, hub=False)
-    assert models["member"].missing_weights(tmp_path, hub=False) is None, "only its worker can tell"
+    assert {name: models[name].weights for name in own} == {
+        "member": Weights(hub=TorchvisionMember("ResNet50_Weights.IMAGENET1K_V2")),
+        "file": Weights(("net.pth",)),
+        "repository": Weights(("facebook/dinov2-base",), hub=HuggingFace("facebook/dinov2-base")),
+        "folder": Weights(("/weights/mine",)),
+    }
 
 
-def test_a_file_in_the_current_folder_is_not_the_weights(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    model = catalog.models({})["efficientnet_b0"]
-    (tmp_path / model.weights.names[0]).touch()
-    assert model.missing_weights(None, hub=False)
+ALL = [*catalog.DEFAULT_MODELS, *(name for names in catalog.STAND_INS.values() for name in names), "hog_color"]
 
 
-def test_equal_values_have_equal_names():
-    assert catalog.canonical_sha256({"b": 1, "a": [1.5]}) == catalog.canonical_sha256({"a": [1.5], "b": 1})
+@pytest.mark.parametrize(
+    ("loads", "unknown", "chosen"),
+    [
+        (ALL, [], ["efficientnet_b0", "vit_mae_base"]),
+        ([], ALL, ["efficientnet_b0", "vit_mae_base"]),
+        (["hog_color"], ["efficientnet_b0", "vit_mae_base"], ["efficientnet_b0", "vit_mae_base"]),
+        (["efficientnet_lite0"], ["efficientnet_b0", "vit_mae_base"], ["efficientnet_lite0"]),
+        (["efficientnet_lite0", "efficientnet_b0"], [], ["efficientnet_b0"]),
+        (["efficientnet_lite0", "clip_vit_b32", "dinov2_small"], [], ["efficientnet_lite0", "dinov2_small"]),
+        (["vit_mae_base"], ["efficientnet_lite0"], ["vit_mae_base"]),
+        (["hog_color"], [], []),
+        ([], [], []),
+    ],
+)
+def test_a_job_takes_the_models_that_load_and_never_a_baseline_in_their_place(loads, unknown, chosen):
+    available = {name: True if name in loads else None if name in unknown else False for name in ALL}
+    assert catalog.default_models(available) == chosen

@@ -144,12 +144,22 @@ def test_a_disk_without_room_is_said(subject, monkeypatch):
     assert "work has 0.5 GB free for downloads, 4.3 GB are needed" in says
 
 
-def test_missing_weights_of_the_usual_models_are_said_with_the_way_out(subject):
+def test_missing_weights_of_the_usual_models_are_said_with_what_stands_in_for_them(subject):
     verdict, says = machine.weights(subject)
-    assert verdict is Verdict.BAD
+    assert verdict is Verdict.GOOD
+    assert "A job that names no model takes efficientnet_lite0." in says
     for name in catalog.DEFAULT_MODELS:
         assert says.count(f"The weights of {name} are missing: ") == 1
     assert str(subject.settings.weights_dir) in says
+
+
+def test_where_no_default_model_loads_the_way_out_is_said(subject, monkeypatch):
+    monkeypatch.setattr(catalog, "STAND_INS", {name: () for name in catalog.DEFAULT_MODELS})
+    verdict, says = machine.weights(subject)
+    assert verdict is Verdict.BAD
+    assert says.startswith(
+        "No model that a job takes by default can be used: The weights of efficientnet_b0 are missing"
+    )
     assert says.endswith("--model hog_color.")
 
 
