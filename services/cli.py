@@ -46,6 +46,7 @@ for command in (
     jobs.remove,
     explore.clusterings,
     explore.clusters,
+    explore.frames,
     explore.search,
     exports.export,
     jobs.cancel,

@@ -118,6 +118,14 @@ class Client:
         """The sources of a job in the order of submission, each with its outcome."""
         return self._pages(f"/jobs/{job_id}/sources", "sources", state=state)
 
+    def job_key_frames(self, job_id: str, limit: int | None = None) -> Iterator[Json]:
+        """The key frames of a job, video by video in the order of submission, each by time."""
+        return self._pages(f"/jobs/{job_id}/key-frames", "key_frames", limit)
+
+    def video_key_frames(self, video_id: str, job_id: str | None = None, limit: int | None = None) -> Iterator[Json]:
+        """The key frames of a video by time, as this job chose them, or as they were chosen last."""
+        return self._pages(f"/videos/{video_id}/key-frames", "key_frames", limit, job=job_id)
+
     def cancel(self, job_id: str) -> Json:
         """Cancel a job; what it has found stays. Returns the job."""
         return self._json("POST", f"/jobs/{job_id}/cancel")
@@ -165,7 +173,7 @@ class Client:
         return self._pages(f"/clusterings/{clustering_id}/clusters", "clusters", limit)
 
     def cluster_key_frames(self, cluster_id: str, limit: int | None = None) -> Iterator[Json]:
-        """The key frames of a cluster, nearest its centroid first."""
+        """The key frames of a cluster, nearest its centroid first; those of noise by video and time."""
         return self._pages(f"/clusters/{cluster_id}/key-frames", "key_frames", limit)
 
     def picture(self, url: str) -> bytes:

@@ -50,7 +50,7 @@ ROLES = {
     "key_pages.revoke_key": Role.ADMIN,
 }
 #: A page asks for a hundred pictures at once, and they are cheap.
-UNCOUNTED = frozenset({"key_frames.get_image"})
+UNCOUNTED = frozenset({"key_frames.get_image", "search.get_picture"})
 
 
 def check_settings(settings: Settings) -> None:

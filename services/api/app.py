@@ -134,10 +134,22 @@ def create_app(settings: Settings) -> APIFlask:
 
 def _register_blueprints(app: APIFlask) -> None:
     from services.api.blueprints import catalog as catalog_views
-    from services.api.blueprints import clusterings, exports, health, jobs, key_frames, keys, search, sources, uploads
+    from services.api.blueprints import (
+        clusterings,
+        exports,
+        health,
+        jobs,
+        key_frames,
+        keys,
+        search,
+        sources,
+        uploads,
+        videos,
+    )
     from services.api.pages import register as pages
 
-    for module in (health, jobs, sources, clusterings, key_frames, search, exports, uploads, catalog_views, keys):
+    views = (health, jobs, sources, clusterings, key_frames, videos, search, exports, uploads, catalog_views, keys)
+    for module in views:
         app.register_blueprint(module.blueprint)
     pages.register(app)
 

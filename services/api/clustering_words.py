@@ -7,8 +7,8 @@ from typing import Any
 
 from shared import catalog
 
-#: Settings that the first words of a title say.
-_SAID_FIRST = frozenset({"algorithm", "n_clusters"})
+#: Settings that the first words of a title say, and those that come next, before the algorithm's own.
+_SAID_FIRST, _SAID_NEXT = ("algorithm", "n_clusters"), ("scaling", "pca_dimensions", "seed")
 
 
 def title(model: str, settings: Mapping[str, Any], n_clusters_used: int | None) -> str:
@@ -20,11 +20,15 @@ def title(model: str, settings: Mapping[str, Any], n_clusters_used: int | None) 
     usual = _usual(algorithm)
     unusual = [
         f"{name.replace('_', ' ')} {_written(value)}"
-        for name, value in settings.items()
+        for name, value in _in_order(settings)
         if name not in _SAID_FIRST and value != usual.get(name) and _counts(name, settings)
     ]
     numbers = _n_clusters(settings.get("n_clusters"), n_clusters_used)
     return ", ".join([model, algorithm, *([numbers] if numbers else []), *unusual])
+
+
+def _in_order(settings: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    return sorted(settings.items(), key=lambda item: (item[0] not in _SAID_NEXT, item[0]))
 
 
 def _usual(algorithm: str) -> Mapping[str, Any]:

@@ -15,6 +15,7 @@ from apiflask import APIFlask
 from flask import Response, render_template, send_from_directory
 
 from services.api import paths, problems
+from services.api.commands.searches import MEDIA_TYPES
 from services.api.schemas import PendingSearch, Problem, SearchRequest
 from shared import catalog
 from shared.parameters import Parameter, declared
@@ -217,9 +218,17 @@ def _complete_operation(path: str, method: str, operation: dict[str, Any]) -> No
         responses["202"].setdefault("headers", {}).update(_LOCATION | _RETRY_AFTER)
         if "200" in responses:
             responses["202"]["content"] = {"application/json": {"schema": {"$ref": f"{_SCHEMAS}/PendingSearch"}}}
+    _name_pictures(responses)
     if "304" in responses:
         responses["304"] = {"description": "It is as the ETag of the request says", "headers": _ETAG}
         responses["200"].setdefault("headers", {}).update(_ETAG)
+
+
+def _name_pictures(responses: dict[str, Any]) -> None:
+    """Say which pictures a query picture may be, in place of any."""
+    for response in responses.values():
+        if picture := response.get("content", {}).pop("image/*", None):
+            response["content"] |= dict.fromkeys(MEDIA_TYPES, picture)
 
 
 def _problem(status: int) -> dict[str, Any]:

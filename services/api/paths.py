@@ -24,6 +24,32 @@ def job_clusterings(job_id: str) -> str:
     return f"{job(job_id)}/clusterings"
 
 
+def job_key_frames(job_id: str) -> str:
+    return f"{job(job_id)}/key-frames"
+
+
+def job_key_frames_page(job_id: str) -> str:
+    return f"{job_page(job_id)}/key-frames"
+
+
+def video(video_id: str, job_id: str | None = None) -> str:
+    """job_id: whose key frames of the video are meant; jobs may have chosen them by different settings."""
+    return f"{API}/videos/{video_id}" + _query(job=job_id)
+
+
+def video_key_frames(video_id: str, job_id: str | None = None) -> str:
+    return f"{API}/videos/{video_id}/key-frames" + _query(job=job_id)
+
+
+def video_page(video_id: str, job_id: str | None = None) -> str:
+    return f"/videos/{video_id}" + _query(job=job_id)
+
+
+def _query(**given: str | None) -> str:
+    query = urlencode({name: value for name, value in given.items() if value})
+    return f"?{query}" if query else ""
+
+
 def clustering(clustering_id: str) -> str:
     return f"{API}/clusterings/{clustering_id}"
 
@@ -52,8 +78,9 @@ def key_frame(key_frame_id: str) -> str:
     return f"{API}/key-frames/{key_frame_id}"
 
 
-def key_frame_page(key_frame_id: str) -> str:
-    return f"/key-frames/{key_frame_id}"
+def key_frame_page(key_frame_id: str, job_id: str | None = None, model: str | None = None) -> str:
+    """job_id, model: where somebody comes from, so that what is alike is looked for there."""
+    return f"/key-frames/{key_frame_id}" + _query(job=job_id, model=model)
 
 
 def key_frame_image(key_frame_id: str) -> str:
@@ -84,3 +111,15 @@ def export_page(export_id: str) -> str:
 def search(query_id: str, job_ids: Sequence[str] | None, limit: int) -> str:
     given = {"jobs": ",".join(job_ids)} if job_ids else {}
     return f"{API}/searches/{query_id}?{urlencode({**given, 'limit': limit}, safe=',')}"
+
+
+def search_picture(query_id: str) -> str:
+    return f"{API}/searches/{query_id}/picture"
+
+
+def search_page(query_id: str, job_id: str | None = None) -> str:
+    return f"/searches/{query_id}" + _query(job=job_id)
+
+
+def alike_page(key_frame_id: str, job_id: str | None = None, model: str | None = None) -> str:
+    return "/search" + _query(key_frame=key_frame_id, job=job_id, model=model)

@@ -183,7 +183,8 @@ JobIdsAsText = Annotated[JobIds | None, BeforeValidator(_split, json_schema_inpu
 class SearchRequest(Request):
     """What is to be similar to what. One of `key_frame_id` and `query_id`; a picture is sent as a form.
 
-    jobs: all of them when left out. model: when left out, one that there are vectors of.
+    jobs: all of them when left out. model: when left out, that of the picture, or the first of the key frame's job that
+    there is a vector of. A picture that was sent for another model is embedded again, and need not be sent again.
     """
 
     key_frame_id: Id | None = None
@@ -191,6 +192,7 @@ class SearchRequest(Request):
     jobs: JobIds | None = None
     model: ModelName | None = None
     limit: Limit = DEFAULT_LIMIT
+    cursor: str | None = None
 
 
 class PictureSearchRequest(Request):
@@ -255,6 +257,39 @@ class RemovedState(Query):
     state: Literal[TaskState.FAILED]
 
 
+class OfJob(Query):
+    """`job`: whose key frames of the video are meant, when jobs have chosen them by different settings; its id.
+
+    Left out: those that were chosen last.
+    """
+
+    job: JobId | None = None
+
+
+class Origin(OfJob):
+    """Where somebody comes from: what is alike is looked for in that job and by that model."""
+
+    model: ModelName | None = None
+
+
+class SearchForm(Origin):
+    """The fields of the page's form beside a picture: what it searched with before."""
+
+    query: Id | None = None
+    key_frame: Id | None = None
+
+
+class SearchPage(Origin):
+    """The address of a page with what is like a key frame, or like the picture that its path names."""
+
+    key_frame: Id | None = None
+    cursor: str | None = None
+
+
+class OfJobPaging(Paging, OfJob):
+    pass
+
+
 class ClustersPaging(Paging):
     order: Literal["label", "size"] = "label"
 
@@ -264,10 +299,11 @@ class ImageSize(Query):
 
 
 class SearchPolling(Query):
-    """`jobs`: ids with commas between them."""
+    """`jobs`: ids with commas between them. `cursor`: the `next_cursor` of the results before."""
 
     jobs: JobIdsAsText = None
     limit: Limit = DEFAULT_LIMIT
+    cursor: str | None = None
 
 
 class UploadName(Query):
@@ -400,6 +436,24 @@ class Video(Answer):
     notes: list[str]
 
 
+class SourceOfKeyFrame(Answer):
+    """Where a key frame, or its video, was seen. `link` opens the source at that second, where it has a way to."""
+
+    job_id: Id
+    url: str
+    title: str | None
+    link: str | None
+
+
+class SeenVideo(Video):
+    """A video, the newest sources that it came from, and how many key frames one job, or the last one, chose of it."""
+
+    key_frames: int
+    reduction: Reduction
+    sources: list[SourceOfKeyFrame]
+    links: Links
+
+
 class Source(Answer):
     """One submitted URL, and what came of it. A queued source with an error is going to be tried again.
 
@@ -418,6 +472,7 @@ class Source(Answer):
     video: Video | None
     key_frames: int | None
     reduction: Reduction
+    links: Links
 
 
 class RemovedSources(Answer):
@@ -476,15 +531,6 @@ class Shot(Answer):
     end_s: float
 
 
-class SourceOfKeyFrame(Answer):
-    """Where a key frame was seen. `link` opens the source at that second, where it has a way to."""
-
-    job_id: Id
-    url: str
-    title: str | None
-    link: str | None
-
-
 class KeyFrame(Answer):
     """The frame that stands for a shot or a part of it. `repeats`: when it was seen again, nearly the same."""
 
@@ -505,6 +551,11 @@ class KeyFrameAt(KeyFrame):
     """A key frame at a distance; null for noise, which has no centroid."""
 
     distance: float | None
+
+
+class KeyFramesByTime(Answer):
+    key_frames: list[KeyFrame]
+    next_cursor: str | None
 
 
 class KeyFrameList(Answer):
@@ -601,11 +652,13 @@ class SearchQuery(Answer):
 
 
 class SearchResults(Answer):
-    """Key frames by cosine distance, nearest first."""
+    """Key frames by cosine distance, nearest first. `links.picture` is the picture that was searched with."""
 
     query: SearchQuery
     model: str
     results: list[KeyFrameAt]
+    next_cursor: str | None
+    links: Links
 
 
 class PendingSearch(Answer):

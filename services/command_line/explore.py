@@ -146,6 +146,40 @@ def show_clustering(clustering: Json, found: Iterable[Json], names: Mapping[int,
 
 
 @click.command()
+@click.argument("found_in", metavar="JOB|VIDEO|CLUSTER")
+@click.option("--limit", type=click.IntRange(min=1), help="How many.")
+@server_option
+@json_option
+def frames(found_in: str, limit: int | None, server: str, as_json: bool) -> None:
+    """List the key frames of a job or a video by time, or of a cluster, nearest its centroid first."""
+    found = _key_frames(connect(server), found_in, limit)
+    if as_json:
+        print_json({"key_frames": found})
+        return
+    rows = table("key frame", "distance", "where", right=("distance",))
+    for key_frame in found:
+        distance = key_frame.get("distance")
+        rows.add_row(key_frame["id"], "" if distance is None else f"{distance:.3f}", video_and_time(key_frame))
+    results().print(rows)
+
+
+def _key_frames(client: Client, found_in: str, limit: int | None) -> list[Json]:
+    """Those of whatever has that id."""
+    lists = (
+        client.job_key_frames(found_in, limit),
+        client.video_key_frames(found_in, limit=limit),
+        client.cluster_key_frames(found_in, limit),
+    )
+    for key_frames in lists:
+        try:
+            return list(key_frames)
+        except ApiError as error:
+            if error.status != NOT_FOUND:
+                raise
+    raise ApiError(f"There is no job, no video and no cluster {found_in}.", NOT_FOUND)
+
+
+@click.command()
 @click.argument("jobs", nargs=-1, required=True, metavar="JOB...")
 @click.option("--picture", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Search by this picture.")
 @click.option("--key-frame", "key_frame_id", metavar="ID", help="Search by this key frame.")

@@ -23,6 +23,7 @@ from services.keyframes.reading.limits import DecodeLimits
 from services.keyframes.reading.pictures import longest_side_px, rgb
 from shared.errors import ErrorKind, PermanentError, TransientError
 from shared.parameters import BadParameter, make
+from shared.pictures import SMALL_PICTURE_PX
 
 # Part of the recipe: a change of these makes other pictures. The version counts the ways in which decoded frames were
 # brought to the screen.
@@ -30,7 +31,6 @@ PICTURE_VERSION = 2
 # Models see one of this size, whatever people keep.
 ANALYSIS_PX = 960
 PICTURE_QUALITY = 90
-SMALL_PICTURE_PX = 320
 SMALL_PICTURE_QUALITY = 85
 
 DEFAULT_STRATEGY = "shots"

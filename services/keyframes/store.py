@@ -17,6 +17,7 @@ from shared import catalog, tasks
 from shared.blobs import BlobStore
 from shared.clean_text import one_clean_line
 from shared.errors import ErrorKind, TransientError
+from shared.pictures import SMALL_PICTURE_PX
 from shared.sources import NewSource, add_sources
 from shared.tables import extractions, key_frames, sources, videos
 from shared.tasks import Claim
@@ -66,7 +67,7 @@ def recipe(settings: Mapping[str, Any]) -> str:
                 pictures.PICTURE_VERSION,
                 {**catalog.COMMON_KEY_FRAMES, **settings}["picture_px"],
                 pictures.PICTURE_QUALITY,
-                pictures.SMALL_PICTURE_PX,
+                SMALL_PICTURE_PX,
                 pictures.SMALL_PICTURE_QUALITY,
             ],
         }

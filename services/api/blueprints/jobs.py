@@ -16,6 +16,7 @@ from services.api.commands import jobs as commands
 from services.api.commands.idempotency import Reply
 from services.api.context import current_project_id, service, transaction
 from services.api.queries import jobs as queries
+from services.api.queries import key_frames as key_frame_queries
 from services.api.schemas import (
     AcceptedJob,
     IdempotencyHeaders,
@@ -24,7 +25,9 @@ from services.api.schemas import (
     JobList,
     JobRequest,
     JobsPaging,
+    KeyFramesByTime,
     ModelsRequest,
+    Paging,
 )
 
 blueprint = APIBlueprint("jobs", __name__, url_prefix=paths.API, tag="Jobs")
@@ -79,6 +82,16 @@ def delete_job(job_id: str) -> Response:
     """Delete a job and what only it uses"""
     deletion.delete_job(service().database, service().blobs, current_project_id(), job_id)
     return current_app.response_class(status=204)
+
+
+@blueprint.get("/jobs/<id:job_id>/key-frames")
+@blueprint.input(Paging, location="query")
+@blueprint.output(KeyFramesByTime)
+def list_key_frames(job_id: str, query_data: Paging) -> KeyFramesByTime:
+    """List the key frames of a job, video by video as they were submitted, each by time"""
+    with transaction() as connection:
+        page = key_frame_queries.list_of_job(connection, current_project_id(), job_id, **dict(query_data))
+    return KeyFramesByTime(key_frames=page.items, next_cursor=page.next_cursor)
 
 
 @blueprint.post("/jobs/<id:job_id>/models")

@@ -87,7 +87,7 @@ def _search(connection: Connection, project_id: str, asked: ExportedSearch) -> d
     search.check_jobs(connection, project_id, asked.jobs)
     if asked.key_frame_id is not None:
         key_frame = get_key_frame(connection, project_id, asked.key_frame_id)
-        model = search.model_of_key_frame(connection, key_frame.id, asked.model)
+        model = search.model_of_key_frame(connection, project_id, key_frame.id, asked.model, asked.jobs)
         found = search.nearest_to_key_frame(connection, project_id, key_frame.id, model, asked.jobs, 1)
     else:
         assert asked.query_id is not None
@@ -96,7 +96,7 @@ def _search(connection: Connection, project_id: str, asked: ExportedSearch) -> d
             invalid("search.query_id", "this picture has no vector yet; export when the search has its answer")
         model = picture.model
         found = search.nearest_to_query(connection, project_id, picture, asked.jobs, 1)
-    if not found:
+    if not found.items:
         invalid("search", f"this search finds nothing: no other key frame there has a vector of {model}")
     return {**asked.model_dump(), "model": model, "kind": "search"}
 

@@ -11,20 +11,22 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import insert, text
+from sqlalchemy import Connection, insert, text
 
+from services.api.commands import catalog_checks
 from services.api.commands.uploads import stored
 from services.api.problems import invalid
 from services.api.queries.search import QueryPicture, get_query
 from shared import tasks
 from shared.blobs import BlobStore
 from shared.db import Database
-from shared.settings import MEBIBYTE
+from shared.settings import MEBIBYTE, Settings
 from shared.tables import queries
 
 MAX_PICTURE_BYTES = 20 * MEBIBYTE
 MAX_PICTURE_PIXELS = 50_000_000
 FORMATS = ("JPEG", "PNG", "WEBP")
+MEDIA_TYPES = ("image/jpeg", "image/png", "image/webp")
 #: A failed picture is not announced, so the row is looked at this often too.
 LOOK_EVERY_S = 1.0
 
@@ -46,6 +48,12 @@ def check_picture(path: Path) -> None:
         invalid("picture", f"the picture has more than {MAX_PICTURE_PIXELS // 10**6} million pixels; make it smaller")
 
 
+def media_type(picture: bytes) -> str:
+    """The media type of a picture that `check_picture` let in, by its first bytes."""
+    jpeg, png, webp = MEDIA_TYPES
+    return jpeg if picture.startswith(b"\xff\xd8") else png if picture.startswith(b"\x89PNG") else webp
+
+
 def ask(database: Database, blobs: BlobStore, project_id: str, model: str, path: Path) -> str:
     """Store a query picture, write its row and the task that embeds it. Returns the query's id.
 
@@ -55,11 +63,38 @@ def ask(database: Database, blobs: BlobStore, project_id: str, model: str, path:
     with stored(blobs, [blob]):
         blobs.put(blob, path)
         with database.transaction() as connection:
-            query_id: str = connection.execute(
-                insert(queries).values(project_id=project_id, model=model, blob=blob).returning(queries.c.id)
-            ).scalar_one()
-            tasks.add_query_task(connection, query_id)
+            return _add_query(connection, project_id, model, blob)
+
+
+def _add_query(connection: Connection, project_id: str, model: str, blob: str) -> str:
+    query_id: str = connection.execute(
+        insert(queries).values(project_id=project_id, model=model, blob=blob).returning(queries.c.id)
+    ).scalar_one()
+    tasks.add_query_task(connection, query_id)
     return query_id
+
+
+def query_for_model(
+    connection: Connection, settings: Settings, project_id: str, query_id: str, model: str | None
+) -> str:
+    """The query of the same picture under that model: this one, another that was made of it, or a new one. Its id.
+
+    Raises `NotFound`, or `Invalid` for a model that cannot be used.
+    """
+    picture = get_query(connection, project_id, query_id)
+    if model in (None, picture.model):
+        return picture.id
+    assert model
+    catalog_checks.check_models(connection, settings, [("model", model)])
+    found: str | None = connection.execute(
+        text(
+            """SELECT q.id FROM queries q JOIN tasks t ON t.query_id = q.id
+            WHERE q.project_id = :project AND q.blob = :blob AND q.model = :model AND t.state <> 'failed'
+            ORDER BY q.created_at DESC LIMIT 1"""
+        ),
+        {"project": project_id, "blob": picture.blob, "model": model},
+    ).scalar()
+    return found or _add_query(connection, project_id, model, picture.blob)
 
 
 def wait_for_vector(database: Database, project_id: str, query_id: str, *, wait_s: float) -> QueryPicture:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from flask import Flask
+import re
+from collections.abc import Mapping
+
+from flask import Flask, request
 
 from services.api import paths
 from services.api.pages import wording
 from services.api.schemas import Cluster, Clustering, Job, KeyFrame, Membership, Source, SourceOfKeyFrame
+from shared.pictures import SMALL_PICTURE_PX
 
 
 def job_name(job: Job) -> str:
@@ -39,14 +43,40 @@ def video_name(frame: KeyFrame) -> str:
     return source_name(frame.sources[0]) if frame.sources else "a video"
 
 
-def page(frame: KeyFrame) -> str:
-    """The address of a key frame's page."""
-    return paths.key_frame_page(frame.id)
+def page(frame: KeyFrame, origin: Mapping[str, str]) -> str:
+    """The address of a key frame's page. origin: `job` and `model` that somebody comes from; what is empty is none."""
+    return paths.key_frame_page(frame.id, origin.get("job"), origin.get("model"))
+
+
+def small_width_px(frame: KeyFrame) -> int:
+    """How wide a key frame's small picture is: its longest side is `SMALL_PICTURE_PX` at most."""
+    return max(1, round(frame.width_px * min(1, SMALL_PICTURE_PX / max(frame.width_px, frame.height_px))))
+
+
+def video_page(frame: KeyFrame, job_id: str | None) -> str:
+    """The address of the page of a key frame's video, as that job read it."""
+    return paths.video_page(frame.video_id, job_id)
+
+
+def shown_before() -> int:
+    """How many items of a list the pages before this one have shown, as the link to this one says."""
+    given = request.args.get("after", "")
+    return int(given) if "cursor" in request.args and re.fullmatch("[0-9]{1,9}", given) else 0
 
 
 def register(app: Flask) -> None:
     """Give the templates of `app` these filters and those of `wording`."""
-    own = (job_name, clustering_name, cluster_name, videos_in_all, source_name, video_name, page)
+    own = (
+        job_name,
+        clustering_name,
+        cluster_name,
+        videos_in_all,
+        source_name,
+        video_name,
+        page,
+        video_page,
+        small_width_px,
+    )
     plain = (
         wording.clock,
         wording.span,
@@ -62,3 +92,4 @@ def register(app: Flask) -> None:
     )
     for function in (*plain, *own):
         app.add_template_filter(function)
+    app.add_template_global(shown_before)

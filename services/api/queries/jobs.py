@@ -102,8 +102,10 @@ def _job(
         links={
             "self": paths.job(row.id),
             "sources": paths.job_sources(row.id),
+            "key_frames": paths.job_key_frames(row.id),
             "clusterings": paths.job_clusterings(row.id),
             "page": paths.job_page(row.id),
+            "key_frames_page": paths.job_key_frames_page(row.id),
         },
     )
 

@@ -8,8 +8,10 @@ from typing import Any, Literal
 
 from sqlalchemy import Connection, text
 
-from services.api import paths
+from services.api import cursors, paths
+from services.api.cursors import Page, cut
 from services.api.problems import NotFound
+from services.api.queries.jobs import require_job
 from services.api.schemas import KeyFrame, KeyFrameAt, Shot, SourceOfKeyFrame
 from services.api.source_links import link_at
 
@@ -66,7 +68,7 @@ def key_frames_by_id(
         ),
         {"ids": list(ids)},
     ).all()
-    sources = _sources(connection, project_id, {row.extraction_id for row in rows}, job_ids)
+    sources = sources_of(connection, project_id, {row.extraction_id for row in rows}, job_ids)
     return {row.id: _key_frame(row, sources[row.extraction_id]) for row in rows}
 
 
@@ -83,6 +85,67 @@ def with_distances(
     ]
 
 
+def list_of_job(
+    connection: Connection, project_id: str, job_id: str, *, limit: int, cursor: str | None = None
+) -> Page[KeyFrame]:
+    """The job's key frames, video by video as it submitted them, each by time; a video that it names twice, once.
+
+    Raises `NotFound`, or `Invalid` for a wrong cursor.
+    """
+    require_job(connection, project_id, job_id)
+    values: dict[str, Any] = {"job": job_id, "limit": limit + 1, "source": -1, "position": -1}
+    if cursor:
+        values["source"], values["position"] = cursors.decode(cursor, cursors.whole, cursors.whole)
+    rows = connection.execute(
+        text(
+            """
+            WITH shown AS (
+                SELECT extraction_id, min(position) AS source FROM sources
+                WHERE job_id = :job AND extraction_id IS NOT NULL GROUP BY extraction_id
+            )
+            SELECT k.id, shown.source, k.position
+            FROM (SELECT * FROM shown WHERE source >= :source ORDER BY source) shown
+            JOIN key_frames k ON k.extraction_id = shown.extraction_id
+            WHERE (shown.source, k.position) > (:source, :position)
+            ORDER BY shown.source, k.position LIMIT :limit"""
+        ),
+        values,
+    ).all()
+    kept, next_cursor = cut(rows, limit, lambda row: (row.source, row.position))
+    return Page(_in_order(connection, project_id, [row.id for row in kept], [job_id]), next_cursor)
+
+
+def list_of_extraction(
+    connection: Connection,
+    project_id: str,
+    extraction_id: str,
+    job_ids: Collection[str] | None,
+    *,
+    limit: int,
+    cursor: str | None = None,
+) -> Page[KeyFrame]:
+    """Its key frames by time, with sources of these jobs, or of all. Raises `Invalid` for a wrong cursor."""
+    values: dict[str, Any] = {"extraction": extraction_id, "limit": limit + 1, "position": -1}
+    if cursor:
+        (values["position"],) = cursors.decode(cursor, cursors.whole)
+    rows = connection.execute(
+        text(
+            """SELECT id, position FROM key_frames WHERE extraction_id = :extraction AND position > :position
+            ORDER BY position LIMIT :limit"""
+        ),
+        values,
+    ).all()
+    kept, next_cursor = cut(rows, limit, lambda row: (row.position,))
+    return Page(_in_order(connection, project_id, [row.id for row in kept], job_ids), next_cursor)
+
+
+def _in_order(
+    connection: Connection, project_id: str, ids: Sequence[str], job_ids: Collection[str] | None
+) -> list[KeyFrame]:
+    found = key_frames_by_id(connection, project_id, ids, job_ids)
+    return [found[id_] for id_ in ids if id_ in found]
+
+
 def _key_frame(row: Any, sources: Sequence[Any]) -> KeyFrame:
     _, _, start_s, end_s = row.shot or (0, 0, row.time_s, row.time_s)
     return KeyFrame(
@@ -96,22 +159,20 @@ def _key_frame(row: Any, sources: Sequence[Any]) -> KeyFrame:
         repeats=row.repeats,
         image=paths.key_frame_image(row.id),
         small_image=paths.key_frame_small_image(row.id),
-        sources=[
-            # A player counts from the file's first stream, which may begin before the video does.
-            SourceOfKeyFrame(
-                job_id=source.job_id,
-                url=source.url,
-                title=source.title,
-                link=link_at(source.url, row.time_s + row.start_s),
-            )
-            for source in sources
-        ],
+        # A player counts from the file's first stream, which may begin before the video does.
+        sources=[source_at(source, row.time_s + row.start_s) for source in sources],
     )
 
 
-def _sources(
+def source_at(row: Any, time_s: float) -> SourceOfKeyFrame:
+    """A row of `sources_of`, with the link to that second."""
+    return SourceOfKeyFrame(job_id=row.job_id, url=row.url, title=row.title, link=link_at(row.url, time_s))
+
+
+def sources_of(
     connection: Connection, project_id: str, extraction_ids: Collection[str], job_ids: Collection[str] | None
 ) -> dict[str, list[Any]]:
+    """By extraction, at most `MAX_SOURCES` rows of sources of these jobs, or of all; those of the newest job first."""
     rows = connection.execute(
         text(
             f"""

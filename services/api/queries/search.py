@@ -8,11 +8,12 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
+from services.api import cursors
+from services.api.cursors import Page, cut
 from services.api.problems import FieldError, Invalid, NotFound, invalid
 from services.api.queries.key_frames import with_distances
 from services.api.queries.sources import failure
 from services.api.schemas import Failure, KeyFrameAt
-from shared import catalog
 from shared.tasks import TaskState
 
 _VECTOR_OF_KEY_FRAME = "SELECT vector FROM embeddings WHERE key_frame_id = :example AND model = :model"
@@ -21,10 +22,11 @@ _VECTOR_OF_QUERY = "SELECT vector FROM queries WHERE id = :example"
 
 @dataclass(frozen=True)
 class QueryPicture:
-    """A picture that was sent to search with. `ready`: it has its vector."""
+    """A picture that was sent to search with. `ready`: it has its vector. blob: the picture."""
 
     id: str
     model: str
+    blob: str
     ready: bool
     state: TaskState
     error: Failure | None
@@ -39,14 +41,14 @@ def get_query(connection: Connection, project_id: str, query_id: str) -> QueryPi
     """Raises `NotFound`."""
     row = connection.execute(
         text(
-            """SELECT q.id, q.model, q.vector IS NOT NULL AS ready, t.state, t.error_kind, t.error
+            """SELECT q.id, q.model, q.blob, q.vector IS NOT NULL AS ready, t.state, t.error_kind, t.error
             FROM queries q JOIN tasks t ON t.query_id = q.id WHERE q.id = :id AND q.project_id = :project"""
         ),
         {"id": query_id, "project": project_id},
     ).one_or_none()
     if row is None:
         raise NotFound(f"There is no search {query_id}.", "query_id")
-    return QueryPicture(row.id, row.model, row.ready, TaskState(row.state), failure(row))
+    return QueryPicture(row.id, row.model, row.blob, row.ready, TaskState(row.state), failure(row))
 
 
 def check_jobs(connection: Connection, project_id: str, job_ids: Sequence[str] | None) -> None:
@@ -78,9 +80,18 @@ def models_of_jobs(connection: Connection, project_id: str, job_ids: Sequence[st
     return list(dict.fromkeys(model for models in rows for model in models))
 
 
-def model_of_key_frame(connection: Connection, key_frame_id: str, model: str | None) -> str:
-    """`model` if the key frame has its vector, or, when left out, one that it has. Raises `Invalid`."""
-    there = sorted(
+def model_of_key_frame(
+    connection: Connection,
+    project_id: str,
+    key_frame_id: str,
+    model: str | None,
+    job_ids: Sequence[str] | None = None,
+) -> str:
+    """`model` if the key frame has its vector; when left out, the first of its job's models that it has one of.
+
+    job_ids: whose models count; of several jobs, or of all of the project's, the newest. Raises `Invalid`.
+    """
+    there = set(
         connection.execute(
             text("SELECT model FROM embeddings WHERE key_frame_id = :id"), {"id": key_frame_id}
         ).scalars()
@@ -88,24 +99,54 @@ def model_of_key_frame(connection: Connection, key_frame_id: str, model: str | N
     if not there:
         invalid("key_frame_id", "this key frame has no vector yet; search again when its job went further")
     if model is None:
-        return next((name for name in catalog.DEFAULT_MODELS if name in there), there[0])
+        of_jobs = _models_of_key_frame(connection, project_id, key_frame_id, job_ids)
+        return next((name for name in of_jobs if name in there), min(there))
     if model not in there:
-        invalid("model", f"this key frame has no vector of {model!r}; it has those of: {', '.join(there)}")
+        invalid("model", f"this key frame has no vector of {model!r}; it has those of: {', '.join(sorted(there))}")
     return model
 
 
+def _models_of_key_frame(
+    connection: Connection, project_id: str, key_frame_id: str, job_ids: Sequence[str] | None
+) -> list[str]:
+    """The models of the jobs that have the key frame, in each job's order; those of the newest job first."""
+    rows = connection.execute(
+        text(
+            f"""
+            SELECT j.models FROM jobs j
+            WHERE j.project_id = :project AND j.id IN (
+                SELECT s.job_id FROM sources s JOIN key_frames k ON k.extraction_id = s.extraction_id
+                WHERE k.id = :key_frame)
+            {"AND j.id = ANY(CAST(:jobs AS uuid[]))" if job_ids else ""} ORDER BY j.created_at DESC, j.id"""
+        ),
+        {"project": project_id, "key_frame": key_frame_id, "jobs": list(job_ids or ())},
+    ).scalars()
+    return [model for models in rows for model in models]
+
+
 def nearest_to_key_frame(
-    connection: Connection, project_id: str, key_frame_id: str, model: str, job_ids: Sequence[str] | None, limit: int
-) -> list[KeyFrameAt]:
-    """Key frames of these jobs by cosine distance to this one, without it."""
-    return _nearest(connection, project_id, _VECTOR_OF_KEY_FRAME, key_frame_id, model, job_ids, limit)
+    connection: Connection,
+    project_id: str,
+    key_frame_id: str,
+    model: str,
+    job_ids: Sequence[str] | None,
+    limit: int,
+    cursor: str | None = None,
+) -> Page[KeyFrameAt]:
+    """Key frames of these jobs by cosine distance to this one, without it. Raises `Invalid` for a wrong cursor."""
+    return _nearest(connection, project_id, _VECTOR_OF_KEY_FRAME, key_frame_id, model, job_ids, limit, cursor)
 
 
 def nearest_to_query(
-    connection: Connection, project_id: str, query: QueryPicture, job_ids: Sequence[str] | None, limit: int
-) -> list[KeyFrameAt]:
-    """Key frames of these jobs by cosine distance to a picture that has its vector."""
-    return _nearest(connection, project_id, _VECTOR_OF_QUERY, query.id, query.model, job_ids, limit)
+    connection: Connection,
+    project_id: str,
+    query: QueryPicture,
+    job_ids: Sequence[str] | None,
+    limit: int,
+    cursor: str | None = None,
+) -> Page[KeyFrameAt]:
+    """Key frames of these jobs by cosine distance to a picture that has its vector. Raises as the other."""
+    return _nearest(connection, project_id, _VECTOR_OF_QUERY, query.id, query.model, job_ids, limit, cursor)
 
 
 def _nearest(
@@ -116,8 +157,13 @@ def _nearest(
     model: str,
     job_ids: Collection[str] | None,
     limit: int,
-) -> list[KeyFrameAt]:
-    values: dict[str, Any] = {"example": example_id, "model": model, "project": project_id, "limit": limit}
+    cursor: str | None,
+) -> Page[KeyFrameAt]:
+    values: dict[str, Any] = {"example": example_id, "model": model, "project": project_id, "limit": limit + 1}
+    after = ""
+    if cursor:
+        after = "AND (distance, key_frame_id) > (CAST(:distance AS float8), CAST(:id AS uuid))"
+        values["distance"], values["id"] = cursors.decode(cursor, cursors.distance, cursors.identifier)
     rows = connection.execute(
         text(
             f"""
@@ -134,8 +180,9 @@ def _nearest(
                 WHERE k.id <> :example
             ) measured
             -- A vector of zeros has no direction, and its distance is no number.
-            WHERE distance <> 'NaN' ORDER BY distance, key_frame_id LIMIT :limit"""
+            WHERE distance <> 'NaN' {after} ORDER BY distance, key_frame_id LIMIT :limit"""
         ),
         {**values, "jobs": list(job_ids or ())},
     ).all()
-    return with_distances(connection, project_id, rows, job_ids or None)
+    kept, next_cursor = cut(rows, limit, lambda row: (row.distance, row.key_frame_id))
+    return Page(with_distances(connection, project_id, kept, job_ids or None), next_cursor)

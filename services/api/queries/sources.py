@@ -6,11 +6,15 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
-from services.api import cursors
+from services.api import cursors, paths
 from services.api.cursors import Page, cut
 from services.api.queries.jobs import reduction, require_job
 from services.api.schemas import Failure, Source, Video
 from shared.tasks import TaskState
+
+#: What a query selects of a video `v` and its extraction `x` for `video_facts`.
+VIDEO_COLUMNS = """v.id AS video_id, v.sha256, v.size_bytes, x.duration_s, x.frames, x.facts, x.damaged_packets,
+    x.key_frame_count, jsonb_array_length(x.shots) AS shots"""
 
 
 def list_sources(
@@ -35,11 +39,9 @@ def list_sources(
     rows = connection.execute(
         text(
             f"""
-            SELECT s.id, s.position, s.url, s.title, s.expanded_into, s.parent_id,
+            SELECT s.id, s.job_id, s.position, s.url, s.title, s.expanded_into, s.parent_id,
                    t.state, t.attempt, t.error_kind, t.error,
-                   v.id AS video_id, v.sha256, v.size_bytes,
-                   x.duration_s, x.frames, x.facts, x.damaged_packets, x.key_frame_count,
-                   jsonb_array_length(x.shots) AS shots
+                   {VIDEO_COLUMNS}
             FROM sources s
             JOIN tasks t ON t.source_id = s.id
             LEFT JOIN videos v ON v.id = s.video_id
@@ -63,9 +65,16 @@ def _source(row: Any) -> Source:
         title=row.title,
         expanded_into=row.expanded_into,
         parent_id=row.parent_id,
-        video=_video(row) if row.facts is not None else None,
+        video=Video(**video_facts(row)) if row.facts is not None else None,
         key_frames=row.key_frame_count,
         reduction=reduction(row.frames, row.key_frame_count),
+        links={}
+        if row.facts is None
+        else {
+            "video": paths.video(row.video_id, row.job_id),
+            "key_frames": paths.video_key_frames(row.video_id, row.job_id),
+            "page": paths.video_page(row.video_id, row.job_id),
+        },
     )
 
 
@@ -74,16 +83,17 @@ def failure(row: Any) -> Failure | None:
     return Failure(kind=row.error_kind, message=row.error) if row.error else None
 
 
-def _video(row: Any) -> Video:
+def video_facts(row: Any) -> dict[str, Any]:
+    """The fields of `schemas.Video`, of a row of `VIDEO_COLUMNS`."""
     facts = ("width_px", "height_px", "container", "codec", "average_rate_hz")
-    return Video(
-        id=row.video_id,
-        sha256=row.sha256,
-        size_bytes=row.size_bytes,
-        duration_s=row.duration_s,
-        frames=row.frames,
-        shots=row.shots,
-        damaged_packets=row.damaged_packets,
-        notes=row.facts.get("notes", []),
+    return {
+        "id": row.video_id,
+        "sha256": row.sha256,
+        "size_bytes": row.size_bytes,
+        "duration_s": row.duration_s,
+        "frames": row.frames,
+        "shots": row.shots,
+        "damaged_packets": row.damaged_packets,
+        "notes": row.facts.get("notes", []),
         **{name: row.facts.get(name) for name in facts},
-    )
+    }

@@ -203,6 +203,18 @@ def test_clusterings_are_listed_named_and_deleted_after_a_question(answered, ree
     assert answered("clusterings", "list", finished) == {"clusterings": []}
 
 
+def test_key_frames_of_a_job_a_video_or_a_cluster_are_listed(answered, reelmap, finished: str) -> None:
+    of_job = answered("frames", finished)["key_frames"]
+    assert [frame["time_s"] for frame in of_job] == [0.0, 1.0, 2.0] * 2
+    assert answered("frames", of_job[0]["video_id"])["key_frames"] == of_job[:3]
+    cluster = answered("clusters", finished)["clusterings"][0]["clusters"][0]
+    assert answered("frames", cluster["id"], "--limit", "2")["key_frames"] == cluster["nearest"][:2]
+    assert "1.mp4 at 0:00.0" in reelmap("frames", finished).stdout
+    result = reelmap("frames", NOWHERE)
+    assert result.exit_code == 1
+    assert "no job, no video and no cluster" in result.stderr
+
+
 def test_clusters_of_nothing_says_so(reelmap) -> None:
     result = reelmap("clusters", NOWHERE)
     assert result.exit_code == 1

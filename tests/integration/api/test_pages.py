@@ -365,7 +365,9 @@ def test_a_clustering_is_a_gallery(browse, client, finished):
     for cluster in clusters_of(client, clustering):
         assert cluster["links"]["page"] in page.all("a", "href")
         assert f"Cluster {cluster['label']}" in page.text
-        assert cluster["medoid"]["image"] in page.all("img", "src")
+        # The browser takes the small picture or the large one, by how large it draws it.
+        assert cluster["medoid"]["small_image"] in page.all("img", "src")
+        assert f"{cluster['medoid']['image']} 64w" in " ".join(page.all("img", "srcset"))
     assert "in 1 of 2 videos" in page.text
 
 
@@ -393,7 +395,66 @@ def test_a_key_frame_is_shown_with_where_it_is_from_and_what_is_like_it(browse, 
     assert frame["sources"][0]["link"] in page.all("a", "href")
     assert "0:00.5 – 0:00.7" in page.text or not frame["repeats"]
     assert cluster["links"]["page"] in page.all("a", "href")
-    assert len([href for href in page.all("a", "href") if href.startswith("/key-frames/") and "?" not in href]) == 5
+    assert len([href for href in page.all("a", "href") if href.startswith("/key-frames/")]) == 5 + 1  # the model's own
+    assert f"/videos/{frame['video_id']}" in page.all("a", "href")
+
+
+def test_where_somebody_comes_from_travels_along(browse, client, submit, workers):
+    job, other = submit(2, models=["tiny", "hog_color"]), submit(["https://example.org/other.mp4"])
+    for each in (job, other):
+        workers.finish(each["id"])
+    clustering = next(
+        each
+        for each in client.get(f"/api/v1/jobs/{job['id']}/clusterings").json["clusterings"]
+        if each["model"] == "hog_color"
+    )
+    [cluster, _] = clusters_of(client, clustering)
+    came_from = f"job={job['id']}&model=hog_color"
+    for path in (clustering["links"]["page"], cluster["links"]["page"]):
+        shown = [href for href in browse(path).all("a", "href") if href.startswith("/key-frames/")]
+        assert shown and all(href.endswith("?" + came_from) for href in shown)
+    page = browse(shown[0])
+    alike = {href for href in page.all("a", "href") if re.fullmatch(r"/key-frames/.*" + came_from, href)}
+    assert len(alike - {shown[0]}) == 5, "of this job only"
+    # Without a model it is the job's first, which is not the alphabet's.
+    assert f"{shown[0].split('?')[0]}?job={job['id']}&model=tiny" in page.all("a", "href")
+    bare = browse(f"{shown[0].split('?')[0]}?job={job['id']}")
+    assert {href.rpartition("model=")[2] for href in bare.all("a", "href") if "model=" in href} >= {"tiny"}
+    everywhere = browse(f"{shown[0].split('?')[0]}?model=hog_color")
+    found = {href for href in everywhere.all("a", "href") if href.startswith("/key-frames/")}
+    assert len(found) >= 8
+
+
+def test_a_key_frame_of_an_unknown_job_is_refused(browse, client, finished):
+    frame = clusters_of(client, clustering_of(client, finished))[0]["medoid"]
+    assert browse(f"/key-frames/{frame['id']}?job=00000000-0000-4000-8000-00000000dead").status == 422
+    assert browse(f"/key-frames/{frame['id']}?job=nonsense").status == 422
+    assert browse(f"/key-frames/{frame['id']}?model=magic").status == 422
+
+
+def test_the_key_frames_of_a_job_and_of_a_video_are_listed_by_time(browse, client, finished):
+    page = browse(f"/jobs/{finished['id']}")
+    assert f"/jobs/{finished['id']}/key-frames" in page.all("a", "href")
+    [first, second] = client.get(f"/api/v1/jobs/{finished['id']}/sources").json["sources"]
+    assert {first["links"]["page"], second["links"]["page"]} <= set(page.all("a", "href"))
+    page = browse(f"/jobs/{finished['id']}/key-frames")
+    assert "0.mp4 0:00.0 0:01.0 0:02.0 1.mp4 0:00.0 0:01.0 0:02.0" in page.text
+    page = browse(first["links"]["page"])
+    assert "3 key frames" in page.text and "0:00.0 0:01.0 0:02.0" in page.text
+    assert f"/jobs/{finished['id']}" in page.all("a", "href")
+
+
+def test_pagers_say_where_one_is(browse, submit, workers, monkeypatch):
+    monkeypatch.setattr("services.api.pages.key_frames.KEY_FRAMES_A_PAGE", 4)
+    job = submit(3)
+    workers.finish(job["id"])
+    path, positions = f"/jobs/{job['id']}/key-frames", []
+    while path:
+        page = browse(path)
+        positions += re.findall(r"\d+–\d+ of \d+", page.text)
+        path = next((href for href in page.all("a", "href") if "cursor=" in href), None)
+    assert positions == ["1–4 of 9", "5–8 of 9", "9–9 of 9"]
+    assert "1–2 " in browse("/?limit=2&after=nonsense").text or browse("/?after=99").status == 200
 
 
 def test_a_key_frame_in_noise_says_so(browse, client, submit, workers):
@@ -447,7 +508,7 @@ def test_noise_is_the_last_card_of_the_gallery_and_opens(browse, client, noisy):
     clustering = clustering_of(client, noisy)
     page = browse(clustering["links"]["page"])
     assert "1 cluster of 6 key frames" in page.text
-    assert "Noise 4 of 6 key frames" in page.text
+    assert "Noise 4 key frames" in page.text
     assert page.text.index("Cluster 0") < page.text.rindex("Noise 4 key frames in no cluster in 2 of 2 videos")
     page = browse(clustering["links"]["noise_page"])
     assert "Noise" in page.text and "Every key frame that is in no cluster, video by video" in page.text
@@ -479,6 +540,54 @@ def test_the_answer_of_a_search_shows_the_nearest_key_frames(browse, finished, s
     assert len([href for href in page.all("a", "href") if href.startswith("/key-frames/")]) == 6
 
 
+def embedded(workers) -> None:
+    """Give every waiting query picture a vector."""
+    with workers.service.database.transaction() as connection:
+        for claim in workers.claim(connection, "t.queue = 'query'"):
+            assert tasks.succeed(connection, claim)
+            connection.execute(text("UPDATE queries SET vector = '[1, 0, 0]' WHERE vector IS NULL"))
+
+
+def test_a_picture_is_shown_and_kept_for_the_next_search(browse, client, submit, send, jpeg, workers):
+    job = submit(2, models=["hog_color", "tiny"])
+    workers.finish(job["id"])
+    location = send("/search", picture=(io.BytesIO(jpeg), "red.jpg"), model="hog_color", job=job["id"]).location
+    page = browse(location)
+    query_id = location.split("/")[2].split("?")[0]
+    picture = f"/api/v1/searches/{query_id}/picture"
+    assert picture in page.all("img", "src"), "also while it is waited for"
+    embedded(workers)
+    assert client.get(picture).data == jpeg
+    page = browse(location)
+    hidden = [attrs for tag, attrs in page.tags if tag == "input" and attrs.get("type") == "hidden"]
+    assert ("query", query_id) in [(each["name"], each["value"]) for each in hidden]
+
+    same = send("/search", query=query_id, model="hog_color", job="")
+    assert (same.status_code, same.location) == (303, f"/searches/{query_id}")
+    other = send("/search", query=query_id, model="tiny", job=job["id"])
+    assert other.status_code == 303 and query_id not in other.location and job["id"] in other.location
+    assert "being embedded by tiny" in browse(other.location).text
+    assert send("/search", query=query_id, model="tiny", job=job["id"]).location == other.location
+    refused = Page(send("/search", query=query_id, model="magic"))
+    assert refused.status == 422 and picture in refused.all("img", "src")
+
+
+def test_a_key_frame_is_searched_with_page_by_page(browse, client, finished, send, monkeypatch):
+    monkeypatch.setattr("services.api.pages.search.RESULTS_SHOWN", 2)
+    frame = clusters_of(client, clustering_of(client, finished))[0]["medoid"]
+    location = send("/search", key_frame=frame["id"], model="hog_color", job=finished["id"]).location
+    seen, path = [], location
+    while path:
+        page = browse(path)
+        assert frame["small_image"] in page.all("img", "src")
+        seen += [href for href in page.all("a", "href") if re.match(r"/key-frames/.*\?job=.*&model=hog_color", href)]
+        path = next((href for href in page.all("a", "href") if "cursor=" in href), None)
+    assert len(seen) == len(set(seen)) == 5
+    assert "5–5" in page.text
+    assert send("/search", key_frame="nonsense", model="hog_color").status_code == 422
+    assert send("/search", key_frame="00000000-0000-4000-8000-00000000dead").status_code in (404, 422)
+
+
 def test_what_is_no_picture_is_refused_on_the_form(finished, send):
     page = Page(send("/search", picture=(io.BytesIO(b"text"), "notes.txt"), model="hog_color"))
     assert page.status == 422
@@ -496,7 +605,9 @@ def test_hostile_names_are_shown_and_do_nothing(browse, client, submit, workers)
     clustering = clustering_of(client, job)
     cluster = clusters_of(client, clustering)[0]
     pages = ["/", f"/jobs/{job['id']}", clustering["links"]["page"], cluster["links"]["page"], "/search"]
-    for path in [*pages, f"/key-frames/{cluster['medoid']['id']}"]:
+    frame = cluster["medoid"]
+    pages += [f"/jobs/{job['id']}/key-frames", f"/videos/{frame['video_id']}", f"/search?key_frame={frame['id']}"]
+    for path in [*pages, f"/key-frames/{frame['id']}"]:
         page = browse(path)
         assert "alert(1)" in page.text or "alert(1)" in " ".join(page.all("img", "alt"))
         assert all(
@@ -509,7 +620,9 @@ def test_no_page_needs_inline_scripts_or_styles(browse, client, finished):
     clustering = clustering_of(client, finished)
     cluster = clusters_of(client, clustering)[0]
     pages = ["/", f"/jobs/{finished['id']}", clustering["links"]["page"], cluster["links"]["page"], "/search"]
-    for path in [*pages, f"/key-frames/{cluster['medoid']['id']}", "/nowhere"]:
+    frame = cluster["medoid"]
+    pages += [f"/jobs/{finished['id']}/key-frames", f"/videos/{frame['video_id']}", f"/search?key_frame={frame['id']}"]
+    for path in [*pages, f"/key-frames/{frame['id']}", "/nowhere"]:
         page = browse(path)
         assert "style" not in {tag for tag, _ in page.tags}
         for _, attrs in page.tags:

@@ -178,8 +178,74 @@ def test_a_picture_whose_vector_takes_longer_is_polled_for(client, on_the_arc, w
     assert [r["id"] for r in done.json["results"]] == on_the_arc[:1]
     by_id = client.post("/api/v1/search", json={"query_id": query_id, "limit": 1, "jobs": [job_id]})
     assert by_id.json == done.json
+
+
+def test_a_picture_that_was_sent_is_searched_with_under_another_model(client, on_the_arc, workers, jpeg, database):
+    query_id = send(client, jpeg).json["query"]["query_id"]
+    answer_query(workers, "[1,0,0]")
     other = client.post("/api/v1/search", json={"query_id": query_id, "model": "tiny"})
-    assert (other.status_code, fields(other)) == (422, ["model"])
+    assert (other.status_code, other.json["model"]) == (202, "tiny")
+    other_id = other.json["query"]["query_id"]
+    assert other_id != query_id
+    again = client.post("/api/v1/search", json={"query_id": query_id, "model": "tiny"})
+    assert again.json["query"]["query_id"] == other_id, "it is embedded once"
+    back = client.post("/api/v1/search", json={"query_id": other_id, "model": "hog_color", "limit": 1})
+    assert (back.status_code, back.json["query"]["query_id"]) == (200, query_id)
+    for model in ("magic", "vit_mae_base"):
+        refused = client.post("/api/v1/search", json={"query_id": query_id, "model": model})
+        assert (refused.status_code, fields(refused)) == (422, ["model"])
+    for each in (query_id, other_id):
+        assert client.get(f"/api/v1/searches/{each}/picture").data == jpeg
+
+
+def test_the_picture_that_was_sent_is_given_back(client, on_the_arc, jpeg, service):
+    answer = send(client, jpeg)
+    address = answer.json["links"]["picture"]
+    picture = client.get(address)
+    assert (picture.data, picture.mimetype) == (jpeg, "image/jpeg")
+    assert (picture.headers["X-Content-Type-Options"], picture.cache_control.private) == ("nosniff", True)
+    sent = png(8, 8)
+    assert client.get(send(client, sent).json["links"]["picture"]).mimetype == "image/png"
+    for name, *_ in list(service.blobs.entries("queries/")):
+        service.blobs.delete([name])
+    gone = client.get(address)
+    assert (gone.status_code, gone.content_type) == (404, "application/problem+json")
+
+
+@pytest.mark.parametrize("by", ["key frame", "picture"])
+def test_results_are_paged_without_loss_at_equal_distances(client, on_the_arc, database, workers, jpeg, by):
+    with database.transaction() as connection:
+        same = "UPDATE embeddings SET vector = '[0, 1, 0]' WHERE key_frame_id = ANY(CAST(:ids AS uuid[]))"
+        connection.execute(text(same), {"ids": on_the_arc[2:]})
+    if by == "picture":
+        query_id = send(client, jpeg).json["query"]["query_id"]
+        answer_query(workers, "[1,0,0]")
+        ask = {"query_id": query_id}
+    else:
+        ask = {"key_frame_id": on_the_arc[0]}
+    seen, cursor = [], None
+    while True:
+        page = client.post("/api/v1/search", json={**ask, "limit": 2, **({"cursor": cursor} if cursor else {})}).json
+        if by == "picture":
+            query = {"limit": 2, **({"cursor": cursor} if cursor else {})}
+            assert client.get(f"/api/v1/searches/{query_id}", query_string=query).json == page
+        seen += [result["id"] for result in page["results"]]
+        cursor = page["next_cursor"]
+        if cursor is None:
+            break
+    assert len(seen) == len(set(seen)) == (6 if by == "picture" else 5)
+    wrong = client.post("/api/v1/search", json={**ask, "cursor": "nonsense"})
+    assert (wrong.status_code, fields(wrong)) == (422, ["cursor"])
+
+
+def test_the_model_that_is_left_out_is_the_first_of_the_job(client, submit, workers):
+    for models in (["tiny", "hog_color"], ["hog_color", "tiny"]):
+        job_id = submit(1, models=models)["id"]
+        workers.extract(job_id, same_video=True)
+        workers.embed(job_id)
+        key_frame_id = client.get(f"/api/v1/jobs/{job_id}/key-frames").json["key_frames"][0]["id"]
+        for jobs in ({}, {"jobs": [job_id]}):
+            assert client.post("/api/v1/search", json={"key_frame_id": key_frame_id, **jobs}).json["model"] == models[0]
 
 
 @pytest.mark.parametrize(("kind", "status"), [(ErrorKind.BAD_PICTURE, 422), (ErrorKind.WEIGHTS_CHANGED, 500)])
