@@ -24,30 +24,42 @@ LOOKED_AT_BYTES = 4 * 2**20
 # The index of a long film; what of it is larger says nothing more about encryption.
 MAX_BOX_BYTES = 64 * 2**20
 MAX_BOXES = 10_000
+LEAST_SECTION_BYTES = 12  # without any entry
 SAMPLE_AES_H264 = 0xDB  # Apple, MPEG-2 Stream Encryption Format for HTTP Live Streaming, table 2
 # The content encryption object and its extended form, as they lie in a file: ASF specification, 3.14 and 3.15.
 ASF_ENCRYPTION = (
     UUID("2211B3FB-BD23-11D2-B4B7-00A0C955FC6E").bytes_le,
     UUID("298AE614-2622-4C17-B935-DAE07EE9289C").bytes_le,
 )
+ASF_HEADER_BYTES = 64 * 1024
+CONTAINERS_THAT_TELL = ("mov", "matroska", "asf", "mpegts", "mpeg")
 # Of a scrambled broadcast or DVD, a part stays in the clear.
 SCRAMBLED_SHARE = 0.1
 
 
-def encryption_of(file: BinaryIO, container: InputContainer, stream: VideoStream) -> str | None:
-    """Return how a stream is encrypted, as a person would say it; None where nothing says that it is."""
-    names = container.format.name.split(",")
-    if "mov" in names and stream.id in _encrypted_tracks(file):
-        return "DRM of an MP4"
-    if "matroska" in names and "enc_key_id" in stream.metadata:
-        return "DRM of a WebM or Matroska file"
-    if "asf" in names and any(guid in _read(file, 0, 64 * 1024) for guid in ASF_ENCRYPTION):
-        return "Windows Media DRM"
-    if "mpegts" in names:
-        return _transport_encryption(_read(file, 0, LOOKED_AT_BYTES), stream.id)
-    if "mpeg" in names and _is_scrambled_disc(_read(file, 0, LOOKED_AT_BYTES), stream.id & 0xFF):
-        return "copy protection of a DVD"
-    return None
+class Encryption:
+    """What a container says of the encryption of its streams."""
+
+    def __init__(self, file: BinaryIO, container: InputContainer) -> None:
+        names = container.format.name.split(",")
+        self._container_name = next((name for name in CONTAINERS_THAT_TELL if name in names), None)
+        self._tracks = _encrypted_tracks(file) if self._container_name == "mov" else set()
+        self._start = _read(file, 0, LOOKED_AT_BYTES) if self._container_name in {"asf", "mpegts", "mpeg"} else b""
+
+    def of(self, stream: VideoStream) -> str | None:
+        """Return how a stream is encrypted, as a person would say it; None where nothing says that it is."""
+        match self._container_name:
+            case "mov" if stream.id in self._tracks:
+                return "DRM of an MP4"
+            case "matroska" if "enc_key_id" in stream.metadata:
+                return "DRM of a WebM or Matroska file"
+            case "asf" if any(guid in self._start[:ASF_HEADER_BYTES] for guid in ASF_ENCRYPTION):
+                return "Windows Media DRM"
+            case "mpegts":
+                return _transport_encryption(self._start, stream.id)
+            case "mpeg" if _is_scrambled_disc(self._start, stream.id & 0xFF):
+                return "copy protection of a DVD"
+        return None
 
 
 def encrypted(how: str) -> PermanentError:
@@ -73,7 +85,7 @@ def _encrypted_tracks(file: BinaryIO) -> set[int]:
             track = _read(file, child_start, min(child_end - child_start, MAX_BOX_BYTES)) if child == b"trak" else b""
             header, entries = track.find(b"tkhd"), track.find(b"stsd")
             if header >= 0 and entries >= 0 and re.search(rb"encv|drmi", track[entries : entries + 4096]):
-                id_at = header + (24 if track[header + 4] else 16)
+                id_at = header + (24 if track[header + 4 : header + 5] == b"\1" else 16)
                 tracks.add(int.from_bytes(track[id_at : id_at + 4], "big"))
     return tracks
 
@@ -115,7 +127,8 @@ def _section(packet: bytes) -> bytes:
     if not packet[1] & 0x40 or payload >= 187:
         return b""
     section = packet[payload + 1 + packet[payload] :]
-    return section[: 3 + ((section[1] & 0x0F) << 8 | section[2])] if len(section) >= 12 else b""
+    section = section[: 3 + ((section[1] & 0x0F) << 8 | section[2])] if len(section) > 2 else b""
+    return section if len(section) >= LEAST_SECTION_BYTES else b""
 
 
 def _programs(packet: bytes) -> set[int]:

@@ -13,7 +13,7 @@ from av.packet import Packet
 from av.stream import Discard, Disposition, Stream
 from av.video.stream import VideoStream
 
-from services.keyframes.reading.encryption import encrypted, encryption_of
+from services.keyframes.reading.encryption import Encryption, encrypted
 from services.keyframes.reading.limits import DecodeLimits, pixel_limit, refuse_if_memory_is_short
 from shared.errors import ErrorKind, PermanentError
 
@@ -67,7 +67,8 @@ def choose(file: BinaryIO, container: InputContainer, limits: DecodeLimits) -> C
         raise PermanentError(
             ErrorKind.NO_VIDEO_STREAM, "The file has no video in it, only sound or a cover picture. Send a video."
         )
-    how = {stream.index: encryption_of(file, container, stream) for stream in moving}
+    encryption = Encryption(file, container)
+    how = {stream.index: encryption.of(stream) for stream in moving}
     clear = [stream for stream in moving if how[stream.index] is None]
     if not clear:
         raise encrypted(next(filter(None, how.values())))

@@ -200,3 +200,19 @@ def test_a_protected_windows_media_file_is_refused_for_that_reason(guid, write_v
 
     assert error.kind is ErrorKind.DRM_PROTECTED
     assert "Windows Media" in error.message
+
+
+@pytest.mark.parametrize("name", ["a.ts", "a.mp4"])
+def test_tables_that_were_changed_on_their_way_end_as_an_outcome(name, write_video, numbered_pictures) -> None:
+    path = write_video(numbered_pictures(5), name)
+    whole = path.read_bytes()
+    at = 0 if name == "a.ts" else whole.index(b"moov")
+    for seed in range(60):
+        chance, data = random.Random(seed), bytearray(whole)
+        for _ in range(6):
+            data[at + chance.randrange(min(600, len(data) - at))] = chance.choice([0, 1, 0x3F, 0x7F, 0xFF])
+        path.write_bytes(data)
+        try:
+            count(path)
+        except PermanentError as error:
+            assert error.kind is not ErrorKind.INTERNAL
