@@ -79,6 +79,18 @@ class Queue(StrEnum):
 #: The stages that a job goes through.
 JOB_STAGES = tuple(stage for stage in Stage if any(q.stage is stage and "job_id" in q.subject for q in Queue))
 
+
+class Outcome(StrEnum):
+    """How one attempt at a task ended."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"  # for good
+    PUT_OFF = "put_off"  # to be tried again later
+    HANDED_BACK = "handed_back"  # the worker was asked to stop
+    LOST = "lost"  # the worker stopped answering
+    CANCELLED = "cancelled"
+
+
 #: Version of the message body `{"v": 1, "task_id": "..."}`.
 MESSAGE_VERSION = 1
 

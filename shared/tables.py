@@ -29,7 +29,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import DOUBLE_PRECISION, JSONB, REAL
 
-from shared.pipeline import Queue, Stage
+from shared.pipeline import Outcome, Queue, Stage
 
 metadata = MetaData(
     naming_convention={
@@ -403,4 +403,19 @@ tasks = Table(
     Index("ix_tasks_open", "job_id", "queue", "model", postgresql_where=text("state IN ('queued', 'running')")),
     Index("ix_tasks_of_job", "job_id", "queue", "state"),
     Index("ix_tasks_video_id", "video_id"),
+)
+
+#: Every attempt that ended, as `shared/tasks.py` writes it with the move that ends it. One that runs is in `tasks`.
+task_attempts = Table(
+    "task_attempts",
+    metadata,
+    Column("task_id", Uuid(as_uuid=False), ForeignKey("tasks.id", ondelete="CASCADE"), primary_key=True),
+    Column("attempt", Integer, primary_key=True),
+    Column("owner", Text),
+    Column("started_at", DateTime(timezone=True)),
+    Column("ended_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("outcome", Text, nullable=False),
+    Column("error_kind", Text),
+    Column("error", Text),
+    CheckConstraint(_one_of("outcome", Outcome), name="outcome"),
 )

@@ -29,7 +29,7 @@ from sqlalchemy import Connection, TextClause, bindparam, text
 from shared import catalog
 from shared.clean_text import one_clean_line
 from shared.errors import ErrorKind, TransientError
-from shared.pipeline import CHUNK_SIZE, Queue
+from shared.pipeline import CHUNK_SIZE, Outcome, Queue
 
 
 class TaskState(StrEnum):
@@ -336,22 +336,34 @@ def renew(connection: Connection, claims: Sequence[Claim], *, lease_s: float) ->
     }
 
 
-def _leave_running(connection: Connection, claim: Claim, assignments: str, **values: Any) -> bool:
+#: Of `moved`, tasks that a statement takes out of `running`, with what its rows held before: each attempt is kept.
+_KEEP_ATTEMPTS = """INSERT INTO task_attempts (task_id, attempt, owner, started_at, outcome, error_kind, error)
+    SELECT id, attempt, owner, claimed_at, :outcome, error_kind, error FROM moved"""
+
+
+def _leave_running(connection: Connection, claim: Claim, outcome: Outcome, assignments: str, **values: Any) -> bool:
     """The fenced move out of `running`. False: the attempt is no longer ours, nothing was changed."""
     share_jobs(connection, [claim.job_id])
     moved = connection.execute(
         text(
-            f"""UPDATE tasks SET {assignments}, lease_until = NULL, owner = NULL
-            WHERE id = :id AND state = 'running' AND attempt = :attempt"""
+            f"""
+            WITH held AS (
+                SELECT id, attempt, owner, claimed_at FROM tasks
+                WHERE id = :id AND state = 'running' AND attempt = :attempt FOR NO KEY UPDATE
+            ), moved AS (
+                UPDATE tasks t SET {assignments}, lease_until = NULL, owner = NULL FROM held WHERE t.id = held.id
+                RETURNING t.id, t.attempt, held.owner, held.claimed_at, t.error_kind, t.error
+            )
+            {_KEEP_ATTEMPTS}"""
         ),
-        {"id": claim.task_id, "attempt": claim.attempt, **values},
+        {"id": claim.task_id, "attempt": claim.attempt, "outcome": outcome, **values},
     ).rowcount
     return bool(moved)
 
 
 def succeed(connection: Connection, claim: Claim) -> bool:
     """running → succeeded. False: not ours any more; the caller rolls its results back."""
-    return _leave_running(connection, claim, "state = 'succeeded', finished_at = now()")
+    return _leave_running(connection, claim, Outcome.SUCCEEDED, "state = 'succeeded', finished_at = now()")
 
 
 def fail(connection: Connection, claim: Claim, kind: ErrorKind, reason: str) -> bool:
@@ -359,6 +371,7 @@ def fail(connection: Connection, claim: Claim, kind: ErrorKind, reason: str) -> 
     return _leave_running(
         connection,
         claim,
+        Outcome.FAILED,
         "state = 'failed', finished_at = now(), error_kind = :kind, error = :reason",
         kind=kind,
         reason=one_clean_line(reason),
@@ -375,6 +388,7 @@ def try_later(connection: Connection, claim: Claim, error: TransientError, *, ba
     moved = _leave_running(
         connection,
         claim,
+        Outcome.PUT_OFF,
         """state = 'queued', run_at = now() + make_interval(secs => :wait_s), sent_at = NULL, claimed_at = NULL,
         error_kind = :kind, error = :reason""",
         wait_s=max(wait_s, error.retry_after_s or 0),
@@ -391,6 +405,7 @@ def hand_back(connection: Connection, claim: Claim) -> bool:
     moved = _leave_running(
         connection,
         claim,
+        Outcome.HANDED_BACK,
         f"""state = 'queued', run_at = now(), sent_at = NULL, claimed_at = NULL,
         attempts_allowed = attempts_allowed + {HAND_BACK_ADDS}""",
     )
@@ -408,10 +423,19 @@ def cancel_job(connection: Connection, job_id: str) -> bool:
         return False
     connection.execute(
         text(
-            """UPDATE tasks SET state = 'cancelled', finished_at = now(), lease_until = NULL, owner = NULL
-            WHERE job_id = :job AND state IN ('queued', 'running')"""
+            f"""
+            WITH held AS (
+                SELECT id, state, owner, claimed_at FROM tasks
+                WHERE job_id = :job AND state IN ('queued', 'running') FOR NO KEY UPDATE
+            ), moved AS (
+                UPDATE tasks t SET state = 'cancelled', finished_at = now(), lease_until = NULL, owner = NULL
+                FROM held WHERE t.id = held.id
+                RETURNING t.id, t.attempt, held.owner, held.claimed_at, held.state AS before,
+                    NULL AS error_kind, NULL AS error
+            )
+            {_KEEP_ATTEMPTS} WHERE before = 'running'"""
         ),
-        {"job": job_id},
+        {"job": job_id, "outcome": Outcome.CANCELLED},
     )
     moved = connection.execute(
         text(
@@ -683,22 +707,26 @@ def take_back_expired(connection: Connection, *, limit: int = 100) -> list[tuple
         text(
             f"""
             WITH expired AS (
-                SELECT t.id FROM tasks t WHERE t.state = 'running' AND t.lease_until < now()
+                SELECT t.id, t.owner, t.claimed_at FROM tasks t WHERE t.state = 'running' AND t.lease_until < now()
                   AND (t.job_id IS NULL OR {_SHARED_AT_ONCE})
                 ORDER BY t.lease_until LIMIT :limit FOR UPDATE SKIP LOCKED
+            ), moved AS (
+                UPDATE tasks t
+                SET state = CASE WHEN attempt >= attempts_allowed THEN 'failed' ELSE 'queued' END,
+                    finished_at = CASE WHEN attempt >= attempts_allowed THEN now() END,
+                    run_at = now(), sent_at = NULL, claimed_at = NULL, lease_until = NULL, owner = NULL,
+                    error_kind = :kind,
+                    error = 'the worker stopped answering while it worked on this, ' || attempt
+                        || CASE attempt WHEN 1 THEN ' time' ELSE ' times' END
+                        || CASE WHEN attempt >= attempts_allowed THEN '; it was given up' ELSE '; it is tried again' END
+                FROM expired WHERE t.id = expired.id
+                RETURNING t.id, t.state, t.job_id, t.attempt, expired.owner, expired.claimed_at, t.error_kind, t.error
+            ), kept AS (
+                {_KEEP_ATTEMPTS}
             )
-            UPDATE tasks t
-            SET state = CASE WHEN attempt >= attempts_allowed THEN 'failed' ELSE 'queued' END,
-                finished_at = CASE WHEN attempt >= attempts_allowed THEN now() END,
-                run_at = now(), sent_at = NULL, claimed_at = NULL, lease_until = NULL, owner = NULL,
-                error_kind = :kind,
-                error = 'the worker stopped answering while it worked on this, ' || attempt
-                    || CASE attempt WHEN 1 THEN ' time' ELSE ' times' END
-                    || CASE WHEN attempt >= attempts_allowed THEN '; it was given up' ELSE '; it is tried again' END
-            FROM expired WHERE t.id = expired.id
-            RETURNING t.id, t.state, t.job_id"""
+            SELECT id, state, job_id FROM moved"""
         ),
-        {"limit": limit, "kind": ErrorKind.WORKER_LOST},
+        {"limit": limit, "kind": ErrorKind.WORKER_LOST, "outcome": Outcome.LOST},
     ).all()
     for job_id in sorted({row.job_id for row in rows if row.state == TaskState.FAILED and row.job_id}):
         advance(connection, job_id)

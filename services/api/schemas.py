@@ -16,7 +16,7 @@ from services.api.cursors import DEFAULT_LIMIT, MAX_LIMIT
 from shared.catalog import DEFAULT_FORMAT
 from shared.clean_text import one_clean_line
 from shared.keys import MAX_NAME
-from shared.pipeline import Stage
+from shared.pipeline import Outcome, Stage
 from shared.roles import Role
 from shared.tasks import JobState, TaskState
 
@@ -454,10 +454,22 @@ class SeenVideo(Video):
     links: Links
 
 
+class Attempt(Answer):
+    """One try at reading a source: which process had it, and how it ended. `outcome` is null while it runs."""
+
+    attempt: int
+    owner: str | None
+    started_at: Time | None
+    ended_at: Time | None
+    outcome: Outcome | None
+    error: Failure | None
+
+
 class Source(Answer):
     """One submitted URL, and what came of it. A queued source with an error is going to be tried again.
 
-    expanded_into: of a list that became its videos, how many those are. parent_id: the list that a source comes from.
+    history: the last attempts, the oldest first. expanded_into: of a list that became its videos, how many those are.
+    parent_id: the list that a source comes from.
     """
 
     id: Id
@@ -465,6 +477,7 @@ class Source(Answer):
     url: str
     state: TaskState
     attempts: int
+    history: list[Attempt]
     error: Failure | None
     title: str | None
     expanded_into: int | None

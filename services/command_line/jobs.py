@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import IO, Any
 
 import click
@@ -116,15 +117,19 @@ def status(job_id: str, watch: bool, server: str, as_json: bool) -> None:
 @click.command()
 @job_argument
 @click.option("--state", help="Only sources in this state, such as failed.")
+@click.option("--attempts", is_flag=True, help="Show every attempt at them too: by whom, when, and how it ended.")
 @server_option
 @json_option
-def sources(job_id: str, state: str | None, server: str, as_json: bool) -> None:
+def sources(job_id: str, state: str | None, attempts: bool, server: str, as_json: bool) -> None:
     """List a job's sources, each with its outcome."""
     found = connect(server).sources(job_id, state)
     if as_json:
         print_json({"sources": list(found)})
     else:
-        show_sources(found)
+        listed = list(found)
+        show_sources(listed)
+        if attempts:
+            show_attempts(listed)
 
 
 @click.command()
@@ -250,6 +255,30 @@ def show_sources(found: Iterable[Json]) -> None:
             reason = f"expanded into {counted(source['expanded_into'], 'source')}"
         rows.add_row(source["id"], name, source["state"], str(source["attempts"]), key_frames, reason)
     results().print(rows)
+
+
+def show_attempts(listed: Iterable[Json]) -> None:
+    """A table of every try at the sources: who had it, for how long, and how it ended."""
+    rows = table("source", "attempt", "by", "started", "took", "outcome", "reason", right=("attempt", "took"))
+    for source in listed:
+        for one in source["history"]:
+            rows.add_row(
+                source["title"] or source["url"],
+                str(one["attempt"]),
+                one["owner"] or "",
+                one["started_at"] or "",
+                _took(one),
+                (one["outcome"] or "running").replace("_", " "),
+                one["error"]["message"] if one["error"] else "",
+            )
+    results().print(rows)
+
+
+def _took(attempt: Json) -> str:
+    if not (attempt["started_at"] and attempt["ended_at"]):
+        return ""
+    started_at, ended_at = (datetime.fromisoformat(attempt[name]) for name in ("started_at", "ended_at"))
+    return f"{(ended_at - started_at).total_seconds():.1f} s"
 
 
 def page_of(client: Client, job: Json) -> str:

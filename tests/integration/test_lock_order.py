@@ -20,6 +20,7 @@ from sqlalchemy.exc import DBAPIError
 
 from services.api.commands import clusterings as clustering_commands
 from services.api.commands import jobs as commands
+from services.api.commands import sources as source_commands
 from services.api.commands.deletion import delete_job
 from services.api.problems import Conflict, NotFound
 from services.api.schemas import ClusteringRequest
@@ -138,7 +139,7 @@ class Crowd:
                 commands.retry_job(connection, DEFAULT_PROJECT_ID, job_id)
             elif how == "sources":
                 urls = [f"https://example.org/{chance.randrange(50)}" for _ in range(3)]
-                commands.add_sources(connection, DEFAULT_PROJECT_ID, self.settings, job_id, urls)
+                source_commands.add(connection, DEFAULT_PROJECT_ID, self.settings, job_id, urls, expand=False)
             elif how == "models":
                 names = [chance.choice(MORE_MODELS)]
                 commands.add_models(connection, DEFAULT_PROJECT_ID, self.settings, job_id, names)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Connection, text
@@ -9,12 +11,14 @@ from sqlalchemy import Connection, text
 from services.api import cursors, paths
 from services.api.cursors import Page, cut
 from services.api.queries.jobs import reduction, require_job
-from services.api.schemas import Failure, Source, Video
+from services.api.schemas import Attempt, Failure, Source, Video
 from shared.tasks import TaskState
 
 #: What a query selects of a video `v` and its extraction `x` for `video_facts`.
 VIDEO_COLUMNS = """v.id AS video_id, v.sha256, v.size_bytes, x.duration_s, x.frames, x.facts, x.damaged_packets,
     x.key_frame_count, jsonb_array_length(x.shots) AS shots"""
+#: Attempts that a source shows: a worker that is stopped again and again makes any number.
+MOST_ATTEMPTS = 20
 
 
 def list_sources(
@@ -40,7 +44,7 @@ def list_sources(
         text(
             f"""
             SELECT s.id, s.job_id, s.position, s.url, s.title, s.expanded_into, s.parent_id,
-                   t.state, t.attempt, t.error_kind, t.error,
+                   t.id AS task_id, t.state, t.attempt, t.error_kind, t.error,
                    {VIDEO_COLUMNS}
             FROM sources s
             JOIN tasks t ON t.source_id = s.id
@@ -51,16 +55,48 @@ def list_sources(
         values,
     ).all()
     kept, next_cursor = cut(rows, limit, lambda row: (row.position,))
-    return Page([_source(row) for row in kept], next_cursor)
+    histories = _histories(connection, [row.task_id for row in kept])
+    return Page([_source(row, histories[row.task_id]) for row in kept], next_cursor)
 
 
-def _source(row: Any) -> Source:
+def _histories(connection: Connection, task_ids: Sequence[str]) -> dict[str, list[Attempt]]:
+    """The last attempts at each task, the oldest first; one that runs has no outcome yet."""
+    rows = connection.execute(
+        text(
+            """
+            SELECT t.id, made.* FROM tasks t CROSS JOIN LATERAL (
+                SELECT * FROM (
+                    SELECT attempt, owner, started_at, ended_at, outcome, error_kind, error
+                    FROM task_attempts WHERE task_id = t.id
+                    UNION ALL SELECT t.attempt, t.owner, t.claimed_at, NULL, NULL, NULL, NULL WHERE t.state = 'running'
+                ) AS every ORDER BY attempt DESC LIMIT :most) AS made
+            WHERE t.id = ANY(CAST(:tasks AS uuid[])) ORDER BY t.id, made.attempt"""
+        ),
+        {"tasks": list(task_ids), "most": MOST_ATTEMPTS},
+    ).all()
+    found: dict[str, list[Attempt]] = defaultdict(list)
+    for row in rows:
+        found[row.id].append(
+            Attempt(
+                attempt=row.attempt,
+                owner=row.owner,
+                started_at=row.started_at,
+                ended_at=row.ended_at,
+                outcome=row.outcome,
+                error=failure(row),
+            )
+        )
+    return found
+
+
+def _source(row: Any, history: list[Attempt]) -> Source:
     return Source(
         id=row.id,
         position=row.position,
         url=row.url,
         state=row.state,
         attempts=row.attempt,
+        history=history,
         error=failure(row),
         title=row.title,
         expanded_into=row.expanded_into,

@@ -135,6 +135,15 @@ def test_status_shows_a_job_and_the_reason_of_each_failed_source(answered, reelm
     assert "partly_failed" in watched.stderr
 
 
+def test_sources_shows_every_attempt_where_asked_for(answered, reelmap, workers) -> None:
+    job = answered("submit", "https://a.example/1.mp4", "--model", "hog_color")
+    workers.fail(job["id"], ErrorKind.NOT_FOUND, "nothing is there")
+    without = reelmap("sources", job["id"])
+    assert without.exit_code == 0 and "attempt" not in without.stdout
+    shown = " ".join(reelmap("sources", job["id"], "--attempts").stdout.split())
+    assert "failed nothing is there" in shown and "attempt by started took outcome reason" in shown
+
+
 def test_status_shows_why_embedding_failed_and_that_it_did(answered, reelmap, workers) -> None:
     job_id = answered("submit", "https://a.example/1.mp4", "--model", "hog_color")["id"]
     workers.extract(job_id)

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import text
 
 from shared import tasks
-from shared.errors import ErrorKind
+from shared.errors import ErrorKind, TransientError
 
 pytestmark = pytest.mark.integration
 
@@ -209,3 +209,27 @@ def test_the_page_corrects_and_removes(client, submit, workers, sources_of, job_
     assert client.post(f"{address}/{failed[1]}/remove").status_code == 303
     assert client.post(f"{address}/remove-failed").status_code == 303
     assert sorted(source["state"] for source in sources_of(job_id)) == ["queued", "succeeded"]
+
+
+def test_a_source_shows_every_attempt_at_it(client, submit, workers, sources_of):
+    job_id = submit(1)["id"]
+    with workers.service.database.transaction() as connection:
+        [task_id] = connection.execute(text("SELECT id FROM tasks")).scalars()
+        [claim] = tasks.claim(connection, [task_id], owner="worker-1:7", lease_s=60)
+    [running] = sources_of(job_id)[0]["history"]
+    assert (running["attempt"], running["owner"], running["outcome"]) == (1, "worker-1:7", None)
+    assert running["started_at"] and not running["ended_at"]
+    with workers.service.database.transaction() as connection:
+        assert tasks.try_later(connection, claim, TransientError(ErrorKind.UNREACHABLE, "<b>nobody</b>"), backoff_s=0)
+        connection.execute(text("UPDATE tasks SET run_at = now()"))
+        [claim] = tasks.claim(connection, [task_id], owner="worker-2:7", lease_s=60)
+        assert tasks.fail(connection, claim, ErrorKind.NOT_A_VIDEO, "a picture")
+        tasks.advance(connection, job_id)
+    history = sources_of(job_id)[0]["history"]
+    assert [(each["attempt"], each["owner"], each["outcome"], each["error"]["kind"]) for each in history] == [
+        (1, "worker-1:7", "put_off", "unreachable"),
+        (2, "worker-2:7", "failed", "not_a_video"),
+    ]
+    page = client.get(f"/jobs/{job_id}").text
+    assert "2 attempts" in page and "put off" in page and "by worker-1:7" in page
+    assert "&lt;b&gt;nobody&lt;/b&gt;" in page and "<b>nobody" not in page

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from unittest.mock import ANY
 
 import pytest
 from sqlalchemy import text
@@ -615,3 +616,58 @@ def test_the_statements_make_exactly_the_moves_of_the_table(rows, database, sour
 )
 def test_what_its_tasks_make_of_a_job_once_none_is_open(failed_tasks, produced, state):
     assert job_state(failed_tasks, produced) is state
+
+
+def kept_attempts(rows):
+    return rows.all(
+        """SELECT attempt, owner, outcome, error_kind, error, started_at <= ended_at AS ordered
+        FROM task_attempts ORDER BY task_id, attempt"""
+    )
+
+
+def test_every_attempt_at_a_task_is_kept(rows, database):
+    rows.job()
+    [task_id] = rows.task_ids("keyframes")
+    [claim] = rows.claim(task_id)
+    assert kept_attempts(rows) == [], "one that runs is in the task's row"
+    later = TransientError(ErrorKind.UNREACHABLE, "nobody answers")
+    rows.end(claim, lambda connection, claim: tasks.try_later(connection, claim, later, backoff_s=0))
+    rows.do("UPDATE tasks SET run_at = now()")
+    rows.end(*rows.claim(task_id), tasks.hand_back)
+    rows.claim(task_id, lease_s=-1)
+    with database.transaction() as connection:
+        tasks.take_back_expired(connection)
+    rows.end(*rows.claim(task_id), lambda *which: tasks.fail(*which, ErrorKind.NOT_A_VIDEO, "a picture"))
+    assert kept_attempts(rows) == [
+        (1, "test", "put_off", "unreachable", "nobody answers", True),
+        (2, "test", "handed_back", None, None, True),
+        (3, "test", "lost", "worker_lost", ANY, True),
+        (4, "test", "failed", "not_a_video", "a picture", True),
+    ]
+    assert rows.one("SELECT owner FROM tasks WHERE id = :id", id=task_id) is None
+
+
+def test_an_attempt_that_is_not_ours_any_more_is_not_kept_twice(rows, database):
+    rows.job()
+    [claim] = rows.claim(*rows.task_ids("keyframes"), lease_s=-1)
+    with database.transaction() as connection:
+        tasks.take_back_expired(connection)
+    assert rows.end(claim) is False
+    assert [row.outcome for row in kept_attempts(rows)] == ["lost"]
+
+
+def test_cancelling_ends_the_attempts_that_run_and_no_others(rows, database):
+    job_id = rows.job(sources=3)
+    first, *_ = rows.task_ids("keyframes")
+    rows.claim(first)
+    with database.transaction() as connection:
+        assert tasks.cancel_job(connection, job_id)
+    assert rows.all("SELECT task_id, outcome, owner FROM task_attempts") == [(first, "cancelled", "test")]
+
+
+def test_attempts_go_with_their_task(rows):
+    job_id = rows.job()
+    rows.end(*rows.claim(*rows.task_ids("keyframes")))
+    assert [row.outcome for row in kept_attempts(rows)] == ["succeeded"]
+    rows.do("DELETE FROM jobs WHERE id = :job", job=job_id)
+    assert kept_attempts(rows) == []
