@@ -193,10 +193,11 @@ class Client:
         )
 
     def download(self, export: Json, writer: BinaryIO, on_bytes: Callable[[int], None] | None = None) -> None:
-        """Write an export's file. What breaks off is taken up where it broke, as long as something comes each time.
+        """Write an export's file. What breaks off is taken up where it broke, as long as more comes each time.
 
         on_bytes: called with the number of bytes since the last call.
         """
+        furthest = 0
         while (position := writer.tell()) < export["size_bytes"]:
             headers = {"Range": f"bytes={position}-"} if position else {}
             response = self._request("GET", export["links"]["file"], headers=headers, stream=True)
@@ -210,8 +211,9 @@ class Client:
                         if on_bytes is not None:
                             on_bytes(len(block))
                 except requests.exceptions.RequestException as error:
-                    if writer.tell() == position:
+                    if writer.tell() <= furthest:
                         raise NoAnswer(f"{self.server} ended the connection: {type(error).__name__}") from None
+                    furthest = writer.tell()
                     time.sleep(POLL_INTERVAL_S)
                     continue
             if writer.tell() != export["size_bytes"]:

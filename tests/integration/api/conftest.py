@@ -14,13 +14,16 @@ from apiflask import APIFlask
 from flask import Response, request
 from flask.testing import FlaskClient
 from PIL import Image
+from sqlalchemy import text
 
 from services.api.app import create_app
 from services.api.context import Service
 from services.embedding.availability import note_what_loads
+from services.exports.tasks import ExportsHandler
 from shared import keys
 from shared.db import Database
 from shared.roles import Role
+from shared.runner import Runner
 from shared.settings import Settings, load_settings
 from tests.integration.api.stand_in import Workers
 
@@ -180,6 +183,31 @@ def submit(client: FlaskClient):
 @pytest.fixture
 def workers(service: Service) -> Workers:
     return Workers(service)
+
+
+@pytest.fixture
+def write(service: Service, tmp_path: Path):
+    """Does every export task that waits."""
+    runner = Runner(
+        database=service.database,
+        work_folder=tmp_path / "work",
+        lease_s=60,
+        heartbeat_s=20,
+        backoff_s=0,
+        stop_grace_s=0,
+    )
+    handler = ExportsHandler(service.settings, service.database, service.blobs)
+
+    def write() -> None:
+        with service.database.transaction() as connection:
+            ids = connection.execute(
+                text("SELECT id FROM tasks WHERE queue = 'exports' AND state = 'queued' ORDER BY created_at")
+            ).scalars()
+            task_ids = list(ids)
+        for task_id in task_ids:
+            runner.run_tasks([task_id], handler)
+
+    return write
 
 
 @pytest.fixture

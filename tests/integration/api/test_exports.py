@@ -12,40 +12,13 @@ import pytest
 from sqlalchemy import text
 
 from services.api.commands.exports import MAX_OPEN
-from services.exports.tasks import ExportsHandler
 from shared import gc
 from shared.blobs import BlobMissing
-from shared.runner import Runner
 
 pytestmark = pytest.mark.integration
 
 UNKNOWN = "00000000-0000-4000-8000-000000000000"
 API = "/api/v1"
-
-
-@pytest.fixture
-def write(service, tmp_path):
-    """Does every export task that waits."""
-    runner = Runner(
-        database=service.database,
-        work_folder=tmp_path / "work",
-        lease_s=60,
-        heartbeat_s=20,
-        backoff_s=0,
-        stop_grace_s=0,
-    )
-    handler = ExportsHandler(service.settings, service.database, service.blobs)
-
-    def write() -> None:
-        with service.database.transaction() as connection:
-            ids = connection.execute(
-                text("SELECT id FROM tasks WHERE queue = 'exports' AND state = 'queued' ORDER BY created_at")
-            ).scalars()
-            task_ids = list(ids)
-        for task_id in task_ids:
-            runner.run_tasks([task_id], handler)
-
-    return write
 
 
 @pytest.fixture

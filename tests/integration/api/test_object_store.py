@@ -107,3 +107,19 @@ def test_a_job_can_be_deleted_while_the_store_is_away(client, key_frame, link, s
     assert client.delete(f"/api/v1/jobs/{job['id']}").status_code == 204
     link[0]("pass")
     assert len(list(service.blobs.entries("pictures/"))) == 2, "orphans, which the dispatcher collects"
+
+
+def test_the_file_of_an_export_is_read_from_the_store_under_its_name(client, key_frame, write):
+    export = client.post("/api/v1/exports", json={"job_id": key_frame["sources"][0]["job_id"], "format": "zip"}).json
+    write()
+    answer = client.get(export["links"]["self"] + "/file")
+    assert (answer.status_code, answer.data, answer.headers["Cache-Control"]) == (302, b"", "no-store")
+    file = fetched(answer.location)
+    assert file.headers["Content-Disposition"] == f'attachment; filename="reelmap-job-{export["id"]}.zip"'
+    assert len(file.content) == client.get(export["links"]["self"]).json["size_bytes"]
+    with requests.Session() as session:
+        session.trust_env = False
+        part = session.get(answer.location, headers={"Range": "bytes=10-"}, timeout=5)
+    assert (part.status_code, part.content) == (206, file.content[10:])
+    assert client.delete(export["links"]["self"]).status_code == 204
+    assert not fetched(answer.location).ok
