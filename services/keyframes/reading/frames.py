@@ -19,6 +19,7 @@ from av.container import InputContainer
 from av.error import FFmpegError
 from av.packet import Packet
 from av.stream import Stream
+from av.video.codeccontext import VideoCodecContext
 from av.video.frame import PictureType, VideoFrame
 from av.video.stream import VideoStream
 
@@ -28,7 +29,7 @@ from services.keyframes.reading.limits import DecodeLimits, refuse_if_memory_is_
 from services.keyframes.reading.opening import open_container, open_file
 from services.keyframes.reading.pauses import PauseFinder
 from services.keyframes.reading.pictures import UPRIGHT, Orientation, orientation_of, pixel_aspect_of
-from services.keyframes.reading.streams import Choice, choose, discard_all_but, packets, prepare
+from services.keyframes.reading.streams import DECODERS_OF_ALPHA, Choice, choose, discard_all_but, packets, prepare
 from services.keyframes.reading.tally import Tally
 from services.keyframes.reading.timestamps import StreamClock
 from shared.errors import ErrorKind, PermanentError
@@ -159,7 +160,9 @@ class VideoReader:
         assert isinstance(stream, VideoStream)
         self._stream = stream
         self._may_jump = bool(self._container.format.flags & AVFMT_TS_DISCONT)
-        prepare(stream, self._limits)
+        self._decoder = prepare(stream, self._limits)
+        # libvpx does not say which of its pictures are I-frames: those that it decodes alone are.
+        self._is_silent_on_i_frames = self._i_frames_only and self._decoder.name in DECODERS_OF_ALPHA.values()
         self._demuxed: list[Stream] = [stream]
         self._pauses = None
         if self._may_jump:
@@ -184,7 +187,7 @@ class VideoReader:
                 "The file is a video, but not one frame of it could be read: it is damaged, or cut off before its "
                 "first picture. Check that it plays, and send it again.",
             )
-        self.facts = _facts(self._container, self._stream, self._framing, first, others)
+        self.facts = _facts(self._container, self._stream, self._decoder, self._framing, first, others)
         self._frames = _after(first, frames, self._tally)
 
     def _refuse_if_too_large(self, width_px: int, height_px: int) -> None:
@@ -232,7 +235,7 @@ class VideoReader:
                 yield self._frame(picture, *self._count(ticks, picture.duration))
 
     def _frame(self, picture: VideoFrame, index: int, time_s: float, end_s: float) -> Frame:
-        is_i_frame = picture.key_frame or picture.pict_type == PictureType.I
+        is_i_frame = picture.key_frame or picture.pict_type == PictureType.I or self._is_silent_on_i_frames
         # What a stream says of it with an I-frame holds until the next; FFmpeg passes it on for the I-frame alone.
         if is_i_frame or picture.rotation not in (0, self._rotation_deg):
             self._orientation, self._rotation_deg = orientation_of(picture), picture.rotation
@@ -245,7 +248,7 @@ class VideoReader:
                 continue
             # Alone and flushed, so that the decoder neither waits for later frames nor refers to earlier ones.
             pictures = [*self._decode(packet), *self._decode(None)]
-            self._stream.codec_context.flush_buffers()
+            self._decoder.flush_buffers()
             for picture in pictures[:1]:
                 yield self._frame(picture, index, time_s, end_s)
 
@@ -290,7 +293,7 @@ class VideoReader:
     def _decode(self, packet: Packet[VideoStream] | None) -> list[VideoFrame]:
         size_bytes = packet.size if packet else 0
         try:
-            pictures = self._stream.decode(packet)
+            pictures = self._decoder.decode(packet)
         except FFmpegError as error:
             refuse_if_memory_is_short(self._limits, error)
             self.damaged_packets += 1
@@ -315,7 +318,14 @@ def _header_duration_s(container: InputContainer, stream: VideoStream) -> float 
     return container.duration / av.time_base if container.duration else None
 
 
-def _facts(container: InputContainer, stream: VideoStream, framing: Framing, first: Frame, others: int) -> VideoFacts:
+def _facts(
+    container: InputContainer,
+    stream: VideoStream,
+    decoder: VideoCodecContext,
+    framing: Framing,
+    first: Frame,
+    others: int,
+) -> VideoFacts:
     pixel_aspect = framing.claimed_pixel_aspect or pixel_aspect_of(first.picture)
     width_px, height_px = max(1, round(first.picture.width * pixel_aspect)), first.picture.height
     if first.orientation.is_transposed:
@@ -324,7 +334,7 @@ def _facts(container: InputContainer, stream: VideoStream, framing: Framing, fir
     return VideoFacts(
         container=container.format.name,
         codec=stream.codec_context.codec.canonical_name,
-        pixel_format=first.picture.format.name,
+        pixel_format=decoder.pix_fmt or first.picture.format.name,
         width_px=width_px,
         height_px=height_px,
         rotation_deg=-first.picture.rotation % 360,

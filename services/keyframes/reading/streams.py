@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import BinaryIO
+from types import MappingProxyType
+from typing import BinaryIO, cast
 
+from av.codec import CodecContext, codecs_available
 from av.codec.context import ThreadType
 from av.container import InputContainer
 from av.error import FFmpegError
 from av.packet import Packet
 from av.stream import Discard, Disposition, Stream
+from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from services.keyframes.reading.encryption import Encryption, encrypted
@@ -19,6 +22,8 @@ from shared.errors import ErrorKind, PermanentError
 
 # A demuxer that fails this often in a row makes no progress any more.
 MAX_DEMUX_FAILURES = 100
+# WebM keeps transparency beside the picture, where FFmpeg's own decoders do not look.
+DECODERS_OF_ALPHA = MappingProxyType({"vp8": "libvpx", "vp9": "libvpx-vp9"})
 # A video shows at least two pictures, and goes on for at least this long; a cover does not.
 MIN_MOTION_S = 1.0
 ENOUGH_PICTURES = 2
@@ -120,11 +125,16 @@ def _whole_pictures(stream: VideoStream, packet: Packet[VideoStream], limits: De
         return 0
 
 
-def prepare(stream: VideoStream, limits: DecodeLimits) -> None:
-    """Set the decoder of a stream up, before it decodes anything."""
-    stream.codec_context.thread_type = ThreadType.NONE
-    stream.codec_context.thread_count = 1
-    stream.codec_context.options = pixel_limit(limits)  # pictures can grow within a stream
+def prepare(stream: VideoStream, limits: DecodeLimits) -> VideoCodecContext:
+    """Set up what decodes a stream, before it decodes anything."""
+    decoder = stream.codec_context
+    with_alpha = DECODERS_OF_ALPHA.get(decoder.codec.canonical_name)
+    if with_alpha in codecs_available and stream.metadata.get("alpha_mode") == "1":
+        decoder = cast(VideoCodecContext, CodecContext.create(with_alpha, "r"))
+    decoder.thread_type = ThreadType.NONE
+    decoder.thread_count = 1
+    decoder.options = pixel_limit(limits)  # pictures can grow within a stream
+    return decoder
 
 
 def discard_all_but(container: InputContainer, wanted: Sequence[Stream]) -> None:
