@@ -6,10 +6,11 @@ import base64
 import binascii
 import json
 import math
+import struct
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 
 from services.api.problems import invalid
@@ -17,7 +18,6 @@ from services.api.problems import invalid
 T = TypeVar("T")
 
 DEFAULT_LIMIT, MAX_LIMIT = 50, 500
-_MAX_FLOAT32 = 3.4e38
 
 
 @dataclass(frozen=True)
@@ -55,16 +55,18 @@ def decode(cursor: str, *readers: Callable[[Any], Any]) -> list[Any]:
         if not isinstance(values, list):
             raise ValueError(cursor)
         return [read(value) for read, value in zip(readers, values, strict=True)]
-    except (ValueError, TypeError, binascii.Error, RecursionError):
+    except (ValueError, OverflowError, binascii.Error, RecursionError):
         invalid("cursor", "this is not a cursor that this list gave; leave it out to begin at the start")
 
 
 def time(value: Any) -> datetime:
-    """An aware time."""
+    """An aware time, in UTC: Postgres takes offsets of fewer hours than Python."""
+    if not isinstance(value, str):
+        raise ValueError(value)
     moment = datetime.fromisoformat(value)
     if moment.tzinfo is None:
         raise ValueError(value)
-    return moment
+    return moment.astimezone(UTC)
 
 
 def identifier(value: Any) -> str:
@@ -82,10 +84,12 @@ def whole(value: Any) -> int:
 
 
 def distance(value: Any) -> float | None:
-    """A distance, or None for the members of a noise that has no centroid."""
+    """A number that fits a column of type real, or None for the members of a noise that has no centroid."""
     if value is None:
         return None
-    number = float(value)
-    if not math.isfinite(number) or abs(number) > _MAX_FLOAT32:
+    if type(value) not in (int, float) or not math.isfinite(value):
         raise ValueError(value)
-    return number
+    (kept,) = struct.unpack("<f", struct.pack("<f", value))
+    if not kept and value:
+        raise ValueError(value)  # so small that Postgres refuses it too
+    return float(value)

@@ -193,15 +193,7 @@ def _complete_operation(path: str, method: str, operation: dict[str, Any]) -> No
     else:
         errors |= {401, 429}
     for parameter in operation["parameters"]:
-        if parameter["in"] == "path":
-            parameter |= {"required": True, "schema": _ID}
-            errors.add(404)
-        else:
-            errors.add(422)
-            # Left out is not null: an address has no way to say null.
-            parameter["schema"].pop("nullable", None)
-        if parameter["in"] == "header":
-            parameter["name"] = parameter["name"].title()
+        errors |= _complete_parameter(parameter)
     if "requestBody" in operation:
         operation["requestBody"]["required"] = True
         errors |= {400, 413, 422}
@@ -229,6 +221,18 @@ def _name_pictures(responses: dict[str, Any]) -> None:
     for response in responses.values():
         if picture := response.get("content", {}).pop("image/*", None):
             response["content"] |= dict.fromkeys(MEDIA_TYPES, picture)
+
+
+def _complete_parameter(parameter: dict[str, Any]) -> set[int]:
+    """Returns the errors that it may lead to."""
+    if parameter["in"] == "path":
+        parameter |= {"required": True, "schema": _ID}
+        return {404}
+    # Left out is not null: an address has no way to say null.
+    parameter["schema"].pop("nullable", None)
+    if parameter["in"] == "header":
+        parameter["name"] = parameter["name"].title()
+    return {410, 422} if parameter["name"] == "Idempotency-Key" else {422}
 
 
 def _problem(status: int) -> dict[str, Any]:

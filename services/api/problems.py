@@ -41,6 +41,7 @@ TYPES: dict[int, tuple[str, str]] = {
     404: ("not-found", "There is nothing here"),
     405: ("method-not-allowed", "The resource does not do this"),
     409: ("conflict", "The resource is in a state that does not allow this"),
+    410: ("gone", "What this was about is deleted"),
     413: ("too-large", "The request is larger than allowed"),
     415: ("unsupported-media-type", "The body is of a kind that cannot be read here"),
     416: ("no-such-part", "The file does not have the part that is asked for"),
@@ -111,6 +112,12 @@ class Conflict(Refusal):
     """The thing is in a state that does not allow it."""
 
     status = 409
+
+
+class Gone(Refusal):
+    """There was such a thing, and it is deleted."""
+
+    status = 410
 
 
 class TooLarge(Refusal):

@@ -22,7 +22,7 @@ from services.api.commands import clusterings as clustering_commands
 from services.api.commands import jobs as commands
 from services.api.commands import sources as source_commands
 from services.api.commands.deletion import delete_job
-from services.api.problems import Conflict, NotFound
+from services.api.problems import Conflict, Invalid, NotFound
 from services.api.schemas import ClusteringRequest
 from shared import gc, tasks
 from shared.db import Database
@@ -70,8 +70,8 @@ class Crowd:
         while not self.over.is_set():
             try:
                 self.acts[act(chance)] += 1
-            except (NotFound, Conflict):
-                pass  # somebody deleted, cancelled or finished the job
+            except (NotFound, Conflict, Invalid):
+                pass  # somebody deleted, cancelled or finished the job, or it has that URL
             except DBAPIError as error:
                 if getattr(error.orig, "pgcode", None) != "40P01":
                     self.broken.append(error)
@@ -128,6 +128,8 @@ class Crowd:
     def meddle(self, chance: random.Random) -> str:
         job_id = chance.choice(self.jobs)
         how = chance.choice(["cancel", "cancel", "retry", "retry", "sources", "models", "clustering", "delete"])
+        if chance.random() < 0.2:
+            return self.change_sources(chance, job_id)
         if how == "delete":
             delete_job(self.database, self.blobs, DEFAULT_PROJECT_ID, job_id)
             self.jobs[self.jobs.index(job_id)] = self.new_job()  # one of two who delete it at once is told otherwise
@@ -146,6 +148,22 @@ class Crowd:
             else:
                 asked = ClusteringRequest(model=chance.choice(MODELS), n_clusters=2)
                 clustering_commands.ask_for(connection, DEFAULT_PROJECT_ID, job_id, asked)
+        return how
+
+    def change_sources(self, chance: random.Random, job_id: str) -> str:
+        source_id = self.rows.one("SELECT id FROM sources WHERE job_id = :job ORDER BY random() LIMIT 1", job=job_id)
+        where = (self.database, self.blobs, DEFAULT_PROJECT_ID)
+        how = chance.choice(["remove", "remove failed", "correct", "delete clustering"])
+        if how == "remove failed":
+            source_commands.remove_failed(*where, job_id)
+        elif how == "remove" and source_id:
+            source_commands.remove(*where, job_id, source_id)
+        elif how == "correct" and source_id:
+            url = f"https://example.org/{chance.randrange(1000)}"
+            source_commands.correct(*where, self.settings, job_id, source_id, url, expand=False)
+        elif made := self.rows.one("SELECT id FROM clusterings ORDER BY random() LIMIT 1"):
+            with self.database.transaction() as connection:
+                clustering_commands.delete(connection, DEFAULT_PROJECT_ID, made)
         return how
 
     # --- two dispatchers, one of which tidies up

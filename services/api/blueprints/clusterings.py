@@ -24,6 +24,7 @@ from services.api.schemas import (
     KeyFrameList,
     Paging,
 )
+from shared.tables import clusterings
 
 blueprint = APIBlueprint("clusterings", __name__, url_prefix=paths.API, tag="Clusterings")
 
@@ -43,7 +44,7 @@ def add_clustering(job_id: str, json_data: ClusteringRequest, headers_data: Idem
         clustering = queries.get_clustering(connection, current_project_id(), clustering_id)
         return Reply(202, paths.clustering(clustering_id), clustering.model_dump(mode="json"))
 
-    return replies.accept(act, headers_data.idempotency_key)
+    return replies.accept(act, headers_data.idempotency_key, clusterings)
 
 
 @blueprint.get("/jobs/<id:job_id>/clusterings")

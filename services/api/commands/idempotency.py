@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, text
 from sqlalchemy.dialects import postgresql
 
-from services.api.problems import invalid
+from services.api.problems import Gone, invalid
 from shared.tables import idempotency_keys
 
 KEPT_FOR_H = 24
@@ -30,11 +30,19 @@ def fingerprint(method: str, path: str, body: bytes) -> str:
     return hashlib.sha256(b"\0".join((method.encode(), path.encode(), body))).hexdigest()
 
 
-def once(connection: Connection, project_id: str, key: str | None, request: str, act: Callable[[], Reply]) -> Reply:
+def once(
+    connection: Connection,
+    project_id: str,
+    key: str | None,
+    request: str,
+    act: Callable[[], Reply],
+    is_there: Callable[[str], bool],
+) -> Reply:
     """What `act` replies, or what it replied the first time under this key.
 
-    request: the request's fingerprint. The key is stored in the transaction of `act`. A second request under the same
-    key waits for the first one to end. Raises `Invalid` when the key was used for another request.
+    request: the request's fingerprint. is_there: whether what has this id, that of a reply's body, is not deleted. The
+    key is stored in the transaction of `act`. A second request under the same key waits for the first one to end.
+    Raises `Invalid` when the key was used for another request, `Gone` when what was made then is deleted.
     """
     if key is None:
         return act()
@@ -52,6 +60,11 @@ def once(connection: Connection, project_id: str, key: str | None, request: str,
     if known:
         if known.fingerprint != request:
             invalid("Idempotency-Key", "this key was used for another request; choose a new one for a new request")
+        if not is_there(known.body["id"]):
+            raise Gone(
+                f"This was done before, under the same Idempotency-Key, and what it was about, {known.body['id']}, is "
+                "deleted since. To do it again, choose a new key."
+            )
         return Reply(known.status, known.location, known.body)
     reply = act()
     values = {"fingerprint": request, "status": reply.status, "location": reply.location, "body": reply.body}
