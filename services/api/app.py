@@ -12,7 +12,7 @@ from flask import Response, g, request
 from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.routing import BaseConverter, UUIDConverter
 
-from services.api import access, context, headers, openapi, origins, paths, problems, wire
+from services.api import access, compression, context, headers, openapi, origins, paths, problems, wire
 from services.api.context import Service
 from services.api.form_files import FormFiles
 from services.api.form_parser import MAX_PARTS, MAX_TEXT_BYTES, FormParser
@@ -122,6 +122,7 @@ def create_app(settings: Settings) -> APIFlask:
     app.before_request(origins.refuse_foreign)
     app.before_request(access.admit)
     app.before_request(problems.require_json)
+    compression.register(app)
     app.after_request(_finish)
     app.after_request(access.renew_sign_in)
     _register_blueprints(app)
