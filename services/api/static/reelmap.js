@@ -30,6 +30,7 @@ async function refresh() {
   const focused = document.activeElement?.id;
   for (const part of document.querySelectorAll("[data-live]")) {
     const newer = fresh.getElementById(part.id);
+    for (const fold of part.querySelectorAll("details[id][open]")) newer?.querySelector(`#${fold.id}`)?.setAttribute("open", "");
     if (newer && newer.outerHTML !== part.outerHTML) part.replaceWith(document.adoptNode(newer));
   }
   if (focused && document.activeElement === document.body) document.getElementById(focused)?.focus();
