@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Any
 
@@ -9,6 +10,7 @@ import click
 
 from services.command_line import backup, doctor, explore, exports, gc, jobs, keys, server, stages
 from services.command_line.failures import told_to_people
+from shared.threads import patient_threads
 
 
 class Commands(click.Group):
@@ -63,6 +65,7 @@ for command in (
 
 def main() -> None:
     """Run the command line."""
+    os.environ.update(patient_threads(os.environ))
     sys.exit(commands())
 
 

@@ -25,6 +25,7 @@ from shared.db import Database, migrate
 from shared.errors import ErrorKind, PermanentError
 from shared.pipeline import Queue
 from shared.settings import MIN_COOKIE_SECRET, Settings, load_settings
+from shared.threads import cores, patient_threads
 
 #: What each process runs, in the order in which they are asked to stop: nothing new comes in while work is ended.
 PROCESSES = {
@@ -34,9 +35,6 @@ PROCESSES = {
 }
 # What runs once beside them, and is not missed when it has ended.
 ONCE = {"models": ("services.local.usable_models",)}
-# All stages share the cores here, and OpenMP's threads spin while they wait for one that has no core: embedding 40
-# pictures beside three busy processes on two cores took 103 s, and 20 s with this; on idle cores it is all the same.
-PATIENT_THREADS = {"OMP_WAIT_POLICY": "passive"}
 # One video is decoded by one core; beyond so many at a time disk and network are the limit.
 MAX_KEYFRAMES_PROCESSES = 8
 # Beside the grace that the settings give to running tasks.
@@ -202,7 +200,7 @@ def children(settings: Settings, listener: socket.socket) -> list[Child]:
         name: Child(
             name,
             (sys.executable, "-P", "-m", *arguments),
-            {**_own(settings, name).to_environ(), **PATIENT_THREADS},
+            {**_own(settings, name).to_environ(), **patient_threads(os.environ)},
             stop_timeout_s=settings.stop_grace_s + STOP_MARGIN_S,
             once=name in ONCE,
         )
@@ -222,13 +220,6 @@ def _own(settings: Settings, name: str) -> Settings:
         cookie_secret=settings.cookie_secret if name == "api" else "",
         key="",  # the command line's
     )
-
-
-def cores() -> int:
-    """How many cores this process may use."""
-    if sys.platform == "linux":
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def listen(host: str, port: int) -> socket.socket:

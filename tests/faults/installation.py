@@ -25,10 +25,11 @@ from services.client import FINAL_STATES, Client
 from services.local.guard import Guard
 from services.local.postgres import EmbeddedPostgres
 from services.local.redis import EmbeddedRedis
-from services.local.up import PATIENT_THREADS, PROCESSES
+from services.local.up import PROCESSES
 from shared.blob_stores import open_blobs
 from shared.db import Database, migrate
 from shared.settings import Settings, load_settings
+from shared.threads import patient_threads
 from shared.work_folders import PREFIX
 from tests.faults.network import Link, Network
 from tests.object_store import ObjectStore
@@ -186,7 +187,7 @@ class Installation:
                 env={
                     **_without_settings(),
                     **settings.to_environ(),
-                    **PATIENT_THREADS,
+                    **patient_threads(os.environ),
                     "PYTHONPATH": os.getcwd(),
                     **(environ or {}),
                 },
