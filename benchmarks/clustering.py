@@ -41,7 +41,7 @@ def same_as_scikit_learn() -> Iterator[tuple[str, ...]]:
             for seed in range(3):
                 X = make(n, seed)
                 by_hand = KMeans(k, n_init=10, random_state=seed).fit_predict(StandardScaler().fit_transform(X))
-                ours = cluster(X, ClusteringSettings("kmeans", {"n_clusters": k}, seed=seed))
+                ours = cluster(X, ClusteringSettings("kmeans", {"n_clusters": k}, "standard", seed=seed))
                 yield (make.__name__, f"{n:,}", str(k), str(seed), f"{agreement(ours.labels, by_hand).ari:.4f}")
 
 
@@ -61,7 +61,7 @@ def times(largest: int) -> Iterator[tuple[str, ...]]:
             started_s = time.perf_counter()
             by_hand = peer.fit_predict(StandardScaler().fit_transform(X))
             between_s = time.perf_counter()
-            ours = cluster(X, ClusteringSettings(algorithm, {"n_clusters": CLUSTERS}))
+            ours = cluster(X, ClusteringSettings(algorithm, {"n_clusters": CLUSTERS}, "standard"))
             ended_s = time.perf_counter()
             ari = agreement(ours.labels, by_hand).ari
             seconds = (f"{ended_s - between_s:.1f}", f"{between_s - started_s:.1f}")

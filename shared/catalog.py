@@ -189,7 +189,7 @@ class CommonKeyFrames(Declared):
 class CommonClustering(Declared):
     """Settings of a clustering that every algorithm has. pca_dimensions: for the scaling `pca`."""
 
-    scaling: Literal[*SCALINGS] = "standard"  # type: ignore[valid-type]
+    scaling: Literal[*SCALINGS] = "l2"  # type: ignore[valid-type]
     pca_dimensions: int = within(64, least=1, most=2**32 - 1)
     seed: int = within(0, least=0, most=2**32 - 1)
 

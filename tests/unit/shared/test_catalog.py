@@ -44,7 +44,7 @@ def test_settings_are_completed_with_every_default():
     settings = catalog.clustering_settings({"n_clusters": 7})
     assert (settings["algorithm"], settings["scaling"], settings["seed"], settings["n_clusters"]) == (
         "kmeans",
-        "standard",
+        "l2",
         0,
         7,
     )

@@ -16,14 +16,16 @@ def test_equals_scikit_learn_by_hand_with_the_same_seed(n, seed):
     # Without any structure to find: here the least difference in the arithmetic would lead to other clusters.
     X = np.random.default_rng(n).normal(3, 5, size=(n, 64)).astype(np.float32)
     by_hand = KMeans(20, n_init=10, random_state=seed).fit_predict(StandardScaler().fit_transform(X))
-    ours = cluster(X, ClusteringSettings("kmeans", {"n_clusters": 20}, seed=seed))
+    ours = cluster(X, ClusteringSettings("kmeans", {"n_clusters": 20}, "standard", seed=seed))
     assert adjusted_rand_score(by_hand, ours.labels) == 1.0
 
 
 def test_inertia_is_that_of_scikit_learn(blobs):
     X, _ = blobs(300, 16, 5, spread=0.3)
     by_hand = KMeans(5, n_init=10, random_state=0).fit(StandardScaler().fit_transform(X))
-    assert cluster(X, ClusteringSettings("kmeans", {"n_clusters": 5})).inertia == pytest.approx(by_hand.inertia_, 1e-5)
+    assert cluster(X, ClusteringSettings("kmeans", {"n_clusters": 5}, "standard")).inertia == pytest.approx(
+        by_hand.inertia_, 1e-5
+    )
 
 
 def test_ten_starts_up_to_many_vectors_and_one_beyond(monkeypatch):
