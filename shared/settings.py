@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields, replace
 from pathlib import Path
@@ -57,7 +58,7 @@ class Settings:
     # Where pictures and uploads live, see docs/storage.md: in a folder, or in "bucket" or "bucket/prefix"
     blobs_folder: Path | None = None
     blobs_bucket: str = ""
-    work_folder: Path | None = None  # downloads on their way through; the system's temporary folder when unset
+    work_folder: Path | None = None  # downloads on their way through; below the system's temporary folder when unset
     weights_dir: Path | None = None  # folder of model weights
     hub: bool = True  # whether weights may come from the public hubs
     own_models: Mapping[str, Any] = None  # type: ignore[assignment]  # JSON object, see docs/models.md
@@ -131,6 +132,11 @@ class Settings:
     def deadline_s(self, stage: Stage) -> float:
         """Seconds that one task of the stage may take."""
         return float(getattr(self, stage.deadline_setting))
+
+    @property
+    def scratch_folder(self) -> Path:
+        """Where processes of this machine make the folders that they work in."""
+        return self.work_folder or Path(tempfile.gettempdir(), "reelmap")
 
     @property
     def blobs_place(self) -> Place | None:

@@ -92,6 +92,11 @@ _SHARED_AT_ONCE = f"pg_try_advisory_xact_lock_shared({_NUMBER_OF_JOB})"
 _OF_THE_JOB = "NOT EXISTS (SELECT FROM clusterings c WHERE c.id = t.clustering_id AND c.asked)"
 
 
+#: Of tasks `t` of a job `j`, with their clusterings `c` where they have one: what counts for the job now.
+#: That is all but clusterings of earlier rounds and those that a person asked for.
+COUNTS_NOW = "(t.clustering_id IS NULL OR (NOT c.asked AND c.round = j.round))"
+
+
 @dataclass(frozen=True)
 class Claim:
     """A task that is ours, under the attempt that fences it."""
@@ -667,8 +672,7 @@ def _counts(connection: Connection, job_id: str) -> tuple[int, int]:
     counts = connection.execute(
         text(
             f"""
-            SELECT count(*) FILTER (WHERE t.state IN ('failed', 'cancelled')
-                                    AND (t.queue <> 'clustering' OR c.round = j.round)) AS failed,
+            SELECT count(*) FILTER (WHERE t.state IN ('failed', 'cancelled') AND {COUNTS_NOW}) AS failed,
                    count(*) FILTER (WHERE t.state = 'succeeded' AND c.round = j.round) AS produced
             FROM jobs j
             LEFT JOIN tasks t ON t.job_id = j.id AND {_OF_THE_JOB}

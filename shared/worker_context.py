@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from shared import failpoints
 from shared.blob_stores import open_blobs
@@ -31,8 +29,7 @@ def open_worker_context(settings: Settings, queue: Queue, stopping: Callable[[],
     settings.require("database_url", "redis_url")
     blobs = open_blobs(settings)
     failpoints.arm(settings.failpoints_folder)
-    folder = settings.work_folder or Path(tempfile.gettempdir(), "reelmap")
-    folder = folder / queue.value
+    folder = settings.scratch_folder / queue.value
     gc(folder)
     database = Database(settings.database_url, application_name=f"reelmap-{queue.value}")
     runner = Runner(

@@ -59,7 +59,7 @@ class ApiRequest(problems.ApiRequest):
         content_length: int | None = None,
     ) -> IO[bytes]:
         if self._form_files is None:
-            self._form_files = FormFiles(context.service().settings.work_folder)
+            self._form_files = FormFiles(context.service().settings.scratch_folder)
         return cast(IO[bytes], self._form_files.add())
 
     def close(self) -> None:

@@ -36,11 +36,10 @@ class FormFiles:
     folder: where to put what does not fit into memory. Raises `TransientError` when there is no room for it.
     """
 
-    def __init__(self, folder: Path | None) -> None:
-        if folder:
-            folder.mkdir(parents=True, exist_ok=True)
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
         self.spool = tempfile.SpooledTemporaryFile(  # noqa: SIM115  # closed by `close`
-            max_size=MEMORY_BYTES, dir=str(folder) if folder else None
+            max_size=MEMORY_BYTES, dir=str(folder)
         )
         self.size_bytes = 0
 

@@ -109,8 +109,7 @@ def main() -> None:
     settings.require("database_url")
     open_blobs(settings)
     check_settings(settings)
-    if settings.work_folder:
-        gc(settings.work_folder)  # uploads that were on their way when a process was killed
+    gc(settings.scratch_folder)  # uploads that were on their way when a process was killed
     logger.info("answering on http://%s:%d", settings.api_host, settings.api_port, extra={"event": "server_started"})
     Server(settings, listener_fd).run()
 

@@ -11,7 +11,8 @@ import click
 from rich.progress import DownloadColumn
 
 from services.command_line.options import folder_option, json_option
-from services.command_line.output import bars, counted, print_json, remarks, show, size
+from services.command_line.output import bars, print_json, remarks, show
+from shared.wording import count, size
 
 if TYPE_CHECKING:
     from services.local.backup import Contents
@@ -59,7 +60,7 @@ def restore(file: Path, folder: Path, as_json: bool) -> None:
 
 def _described(contents: Contents) -> str:
     files, rows = size(contents.blobs_bytes), size(contents.database_bytes)
-    return f"{counted(contents.blobs, 'file')} ({files}) and the database ({rows} packed)"
+    return f"{count(contents.blobs, 'file')} ({files}) and the database ({rows} packed)"
 
 
 def _report(what: str, file: Path, folder: Path, contents: Contents, began_at: float, *, as_json: bool) -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 import click
 
 from services.command_line.options import DEFAULT_FOLDER, json_option
-from services.command_line.output import counted, print_json, results, say, table
+from services.command_line.output import print_json, results, say, table
+from shared.wording import count
 
 MARKS = {"good": "✓", "bad": "✗", "unknown": "–"}
 
@@ -38,5 +39,5 @@ def doctor(folder: Path | None, thorough: bool, as_json: bool) -> None:
         for finding in findings:
             rows.add_row(MARKS[finding.verdict], finding.check, finding.says)
         results().print(rows)
-        say(f"{counted(len(bad), 'thing')} to mend." if bad else "Nothing is wrong.")
+        say(f"{count(len(bad), 'thing')} to mend." if bad else "Nothing is wrong.")
     sys.exit(1 if bad else 0)

@@ -9,7 +9,8 @@ import click
 
 from services.client import ApiError, Client, Json
 from services.command_line.options import connect, json_option, server_option
-from services.command_line.output import clock, counted, percent, print_json, remarks, results, show, table
+from services.command_line.output import print_json, remarks, results, show, table
+from shared.wording import clock, count, percent
 
 NOT_FOUND = 404
 
@@ -121,8 +122,7 @@ def show_clustering(clustering: Json, found: Iterable[Json], names: Mapping[int,
     console = results()
     quality = "" if clustering["silhouette"] is None else f", silhouette {clustering['silhouette']:.3f}"
     console.print(
-        f"{name_of(clustering)} of {counted(clustering['key_frames'] or 0, 'key frame')}: "
-        f"{clustering['state']}{quality}",
+        f"{name_of(clustering)} of {count(clustering['key_frames'] or 0, 'key frame')}: {clustering['state']}{quality}",
         style="bold",
     )
     console.print(f"Clustering {clustering['id']}")

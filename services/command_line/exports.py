@@ -13,9 +13,10 @@ from rich.progress import DownloadColumn
 
 from services.client import Client, Json
 from services.command_line.options import connect, given, json_option, server_option
-from services.command_line.output import bars, counted, print_json, remarks, say, show, size
+from services.command_line.output import bars, print_json, remarks, say, show
 from shared import catalog
 from shared.errors import ErrorKind, PermanentError
+from shared.wording import count, size
 
 
 @click.command()
@@ -80,7 +81,7 @@ def export(
         print_json({**done, "file": str(path)})
     else:
         show(str(path))
-        say(f"{counted(done['key_frames'], 'key frame')}, {size(done['size_bytes'])}")
+        say(f"{count(done['key_frames'], 'key frame')}, {size(done['size_bytes'])}")
 
 
 def _search(

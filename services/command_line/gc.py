@@ -10,7 +10,8 @@ from typing import Any
 import click
 
 from services.command_line.options import DEFAULT_FOLDER, json_option
-from services.command_line.output import print_json, results, say, size, table
+from services.command_line.output import print_json, results, say, table
+from shared.wording import size
 
 
 @click.command()

@@ -11,8 +11,9 @@ import click
 from services.client import FINAL_STATES, Client, Json
 from services.command_line.inputs import describe_skipped, find_inputs, read_list, upload_files
 from services.command_line.options import NameValue, NClusters, connect, given, json_option, server_option
-from services.command_line.output import counted, percent, print_json, remarks, results, say, show, table
+from services.command_line.output import print_json, remarks, results, say, show, table
 from services.command_line.progress import one_line, show_progress
+from shared.wording import count, percent
 
 job_argument = click.argument("job_id", metavar="JOB")
 
@@ -72,7 +73,7 @@ def submit(
     elif as_json:
         print_json(job)
     else:
-        show(f"Job {job['id']}: {counted(job['sources'], 'source')}\nPage: {page_of(client, job)}")
+        show(f"Job {job['id']}: {count(job['sources'], 'source')}\nPage: {page_of(client, job)}")
         say(f"Follow it with: reelmap status {job['id']} --watch")
 
 
@@ -144,7 +145,7 @@ def remove(job_id: str, source_ids: Sequence[str], failed: bool, yes: bool, serv
     if failed == bool(source_ids):
         raise click.UsageError("Name the sources to remove, or say --failed.")
     if not yes:
-        what = "every source that failed" if failed else counted(len(source_ids), "source")
+        what = "every source that failed" if failed else count(len(source_ids), "source")
         click.confirm(f"Remove {what} from job {job_id} for good?", abort=True, err=True)
     client = connect(server)
     if failed:
@@ -156,7 +157,7 @@ def remove(job_id: str, source_ids: Sequence[str], failed: bool, yes: bool, serv
     if as_json:
         print_json({"removed": removed})
     else:
-        show(f"{counted(removed, 'source')} removed")
+        show(f"{count(removed, 'source')} removed")
 
 
 @click.command()
@@ -222,7 +223,7 @@ def show_job(client: Client, job: Json, as_json: bool) -> None:
         show(line)
     for failure in job["failures"]:
         what = f"{failure['stage']} with {failure['model']}" if failure["model"] else failure["stage"]
-        show(f"Failed: {what}, {counted(failure['tasks'], 'task')}: {failure['message']}")
+        show(f"Failed: {what}, {count(failure['tasks'], 'task')}: {failure['message']}")
     failed = list(client.sources(job["id"], "failed")) if job["progress"]["keyframes"]["failed"] else []
     if failed:
         show_sources(failed)
@@ -234,12 +235,12 @@ def summary(client: Client, job: Json) -> Iterable[str]:
     yield one_line(job)
     if job["frames"]:
         yield (
-            f"{counted(job['sources'], 'source')}, {counted(job['videos'], 'video')}, "
-            f"{counted(job['frames'], 'frame')} read, {counted(job['key_frames_count'], 'key frame')}, "
+            f"{count(job['sources'], 'source')}, {count(job['videos'], 'video')}, "
+            f"{count(job['frames'], 'frame')} read, {count(job['key_frames_count'], 'key frame')}, "
             f"reduction {percent(job['reduction'])}"
         )
     if job["eta_s"] is not None and job["state"] not in FINAL_STATES:
-        yield f"About {counted(max(1, round(job['eta_s'])), 'second')} to go"
+        yield f"About {count(max(1, round(job['eta_s'])), 'second')} to go"
     yield f"Page: {page_of(client, job)}"
 
 
@@ -252,7 +253,7 @@ def show_sources(found: Iterable[Json]) -> None:
         name = source["title"] or source["url"]
         reason = error["message"] if error else ""
         if source["expanded_into"] is not None:
-            reason = f"expanded into {counted(source['expanded_into'], 'source')}"
+            reason = f"expanded into {count(source['expanded_into'], 'source')}"
         rows.add_row(source["id"], name, source["state"], str(source["attempts"]), key_frames, reason)
     results().print(rows)
 

@@ -71,29 +71,3 @@ def bars(console: Console, *columns: ProgressColumn) -> Progress:
         console=console,
         disable=not console.is_terminal,
     )
-
-
-def clock(seconds: float) -> str:
-    """`1:02:03.4`, the way players show it, with tenths."""
-    tenths = round(seconds * 10)
-    minutes, tenths = divmod(tenths, 600)
-    hours, minutes = divmod(minutes, 60)
-    return (f"{hours}:{minutes:02}" if hours else f"{minutes}") + f":{tenths // 10:02}.{tenths % 10}"
-
-
-def percent(share: float | None) -> str:
-    """`98.7 %`, or nothing where there is no number."""
-    return "" if share is None else f"{share:.1%}".replace("%", " %")
-
-
-def counted(number: int, word: str) -> str:
-    """The number with its word: `1 source`, `2 sources`."""
-    return f"{number} {word}" if number == 1 else f"{number} {word}s"
-
-
-def size(size_bytes: float) -> str:
-    """`1.5 GB`, `640 kB`, `12 bytes`: decimal, as disks are sold."""
-    for unit, of_bytes in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if size_bytes >= of_bytes:
-            return f"{size_bytes / of_bytes:.3g} {unit}"
-    return counted(int(size_bytes), "byte")

@@ -12,10 +12,11 @@ import click
 from rich.text import Text
 
 from services.command_line.options import NameValue, NClusters, given, json_option
-from services.command_line.output import bars, clock, percent, print_json, remarks, results, say, show, table
+from services.command_line.output import bars, print_json, remarks, results, say, show, table
 from shared import catalog
 from shared.errors import ErrorKind, PermanentError
 from shared.settings import load_settings
+from shared.wording import clock, percent
 
 if TYPE_CHECKING:
     import numpy as np

@@ -25,7 +25,7 @@ from services.command_line.failures import told_to_people
 from services.command_line.inputs import describe_skipped, find_inputs, upload_files
 from services.command_line.jobs import show_sources
 from services.command_line.options import NClusters, given
-from services.command_line.output import percent, remarks, say, show
+from services.command_line.output import remarks, say, show
 from services.command_line.progress import show_progress
 from services.demo.corpus import PHOTOS, Corpus, load_corpus, make_corpus, truth_at
 from services.demo.page import ModelResult, write_page
@@ -36,6 +36,7 @@ from services.local.usable_models import choose_models
 from shared import catalog
 from shared.errors import ErrorKind, PermanentError
 from shared.settings import SettingError, Settings, load_settings
+from shared.wording import percent
 
 #: In every folder that a demo has made, so that none is wiped that holds something else.
 MARK = ".reelmap-demo"

@@ -11,7 +11,7 @@ import jinja2
 from services.client import Json
 from services.clustering.quality import Agreement
 from services.command_line.explore import video_and_time
-from services.command_line.output import clock, percent
+from shared.wording import clock, percent
 
 TEMPLATES = Path(__file__).parent / "templates"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -107,5 +106,5 @@ def _require_schema(database: Database) -> None:
 
 def _work_folders(settings: Settings) -> list[Path]:
     """Where processes of this machine make their folders; not the system's temporary folder, which others use too."""
-    base = settings.work_folder or Path(tempfile.gettempdir(), "reelmap")
+    base = settings.scratch_folder
     return [base, *(base / queue.value for queue in Queue)]

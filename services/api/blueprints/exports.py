@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
-from tempfile import gettempdir
 
 from apiflask import APIBlueprint
 from apiflask.schemas import FileSchema
@@ -102,7 +100,7 @@ def get_file(export_id: str) -> Response:
 def _sent(file: queries.ExportFile) -> Response:
     """The file in blocks, or the part of it that is asked for."""
     try:
-        with service().blobs.open_file(file.blob, service().settings.work_folder or Path(gettempdir())) as path:
+        with service().blobs.open_file(file.blob, service().settings.scratch_folder) as path:
             reader = path.open("rb")  # and stays open, also where the store removes the file now
             size_bytes = path.stat().st_size
     except (BlobMissing, FileNotFoundError):

@@ -121,7 +121,7 @@ def _search_by_picture() -> SearchResults | Response:
             invalid("jobs", "there is no job yet whose key frames could be searched")
         model = asked.model or known[0]
         catalog_checks.check_models(connection, service().settings, [("model", model)])
-    work_folder = service().settings.work_folder
+    work_folder = service().settings.scratch_folder
     with received(picture.stream, max_bytes=searches.MAX_PICTURE_BYTES, folder=work_folder) as file:
         searches.check_picture(file.path)
         query_id = searches.ask(service().database, service().blobs, project_id, model, file.path)

@@ -37,7 +37,7 @@ def upload_file(query_data: UploadName) -> Upload:
     with commands.received(
         stream,
         max_bytes=settings.max_upload_bytes,
-        folder=settings.work_folder,
+        folder=settings.scratch_folder,
         announced_bytes=announced_bytes,
     ) as file:
         commands.check_size(file.size_bytes, settings.max_upload_bytes)

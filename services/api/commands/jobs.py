@@ -104,11 +104,10 @@ def retry_job(connection: Connection, project_id: str, job_id: str) -> None:
         raise job_not_found(job_id)
     to_do = connection.execute(
         text(
-            """
+            f"""
             SELECT EXISTS (
                 SELECT FROM tasks t JOIN jobs j ON j.id = t.job_id LEFT JOIN clusterings c ON c.id = t.clustering_id
-                WHERE t.job_id = :job AND t.state IN ('failed', 'cancelled')
-                  AND (t.clustering_id IS NULL OR (NOT c.asked AND c.round = j.round)))"""
+                WHERE t.job_id = :job AND t.state IN ('failed', 'cancelled') AND {tasks.COUNTS_NOW})"""
         ),
         {"job": job_id},
     ).scalar_one()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
-import tempfile
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -44,7 +43,7 @@ class Received:
 
 @contextmanager
 def received(
-    stream: IO[bytes], *, max_bytes: int, folder: Path | None, announced_bytes: int | None = None
+    stream: IO[bytes], *, max_bytes: int, folder: Path, announced_bytes: int | None = None
 ) -> Iterator[Received]:
     """What `stream` gives, in a file that lives as long as the `with`.
 
@@ -54,7 +53,7 @@ def received(
     """
     digest = hashlib.sha256()
     size_bytes = 0
-    with exhaustion_told(), work_folder(folder or Path(tempfile.gettempdir())) as own:
+    with exhaustion_told(), work_folder(folder) as own:
         path = own / "file"
         with path.open("wb") as file:
             while chunk := stream.read(_CHUNK_BYTES):

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from flask import Flask, request
 
 from services.api import paths
-from services.api.pages import wording
 from services.api.schemas import Cluster, Clustering, Job, KeyFrame, Membership, Source, SourceOfKeyFrame
+from shared import wording
 from shared.pictures import SMALL_PICTURE_PX
 
 

@@ -103,7 +103,7 @@ def with_uploads(files: Sequence[ChosenFile], act: Callable[[Connection], T]) ->
         kept = []
         for file in files:
             with uploads.received(
-                file.sent.stream, max_bytes=settings.max_upload_bytes, folder=settings.work_folder
+                file.sent.stream, max_bytes=settings.max_upload_bytes, folder=settings.scratch_folder
             ) as received:
                 kept.append((file, received, uploads.store_upload(blobs, file.upload_id, received)))
 

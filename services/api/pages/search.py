@@ -19,10 +19,10 @@ from services.api.commands import catalog_checks, searches
 from services.api.commands.uploads import received
 from services.api.context import current_project_id, service, transaction
 from services.api.cursors import Page
-from services.api.pages import wording
 from services.api.problems import Refusal, invalid, parse
 from services.api.queries import jobs, key_frames, search
 from services.api.schemas import KeyFrame, KeyFrameAt, SearchForm, SearchPage
+from shared import wording
 from shared.tasks import TaskState
 
 blueprint = Blueprint("search_pages", __name__)
@@ -100,7 +100,7 @@ def _add_query(picture: FileStorage, asked: SearchForm) -> str:
     with transaction() as connection:
         search.check_jobs(connection, project_id, _among(asked.job))
         catalog_checks.check_models(connection, service().settings, [("model", asked.model)])
-    folder = service().settings.work_folder
+    folder = service().settings.scratch_folder
     with received(picture.stream, max_bytes=searches.MAX_PICTURE_BYTES, folder=folder) as file:
         searches.check_picture(file.path)
         return searches.ask(service().database, service().blobs, project_id, asked.model, file.path)

@@ -15,7 +15,7 @@ from services.api.progress import Pace, eta_s
 from services.api.schemas import Job, Progress, StageFailure, StageProgress
 from shared.errors import MAY_PASS
 from shared.pipeline import JOB_STAGES, Stage
-from shared.tasks import JobState, TaskState
+from shared.tasks import COUNTS_NOW, JobState, TaskState
 
 #: Reasons that a job shows: further ones help nobody.
 MOST_FAILURES = 20
@@ -124,7 +124,7 @@ def _stages(
     """
     rows = connection.execute(
         text(
-            """
+            f"""
             SELECT t.job_id, t.stage, t.state, count(*) AS n,
                    count(*) FILTER (WHERE t.finished_at >= j.resumed_at) AS ended,
                    EXTRACT(EPOCH FROM now() - min(t.claimed_at) FILTER (WHERE t.claimed_at >= j.resumed_at))::float8
@@ -132,7 +132,7 @@ def _stages(
                    bool_or(t.state = 'cancelled' OR t.state = 'failed' AND t.error_kind = ANY(:passing)) AS hopeful
             FROM tasks t JOIN jobs j ON j.id = t.job_id LEFT JOIN clusterings c ON c.id = t.clustering_id
             WHERE t.job_id = ANY(CAST(:jobs AS uuid[]))
-              AND (t.clustering_id IS NULL OR (NOT c.asked AND c.round = j.round))
+              AND {COUNTS_NOW}
             GROUP BY t.job_id, t.stage, t.state"""
         ),
         {"jobs": list(job_ids), "passing": list(MAY_PASS)},
@@ -167,11 +167,11 @@ def _failures(connection: Connection, job_ids: Sequence[str]) -> dict[str, list[
         return found
     rows = connection.execute(
         text(
-            """
+            f"""
             SELECT t.job_id, t.stage, t.model, t.error_kind AS kind, min(t.error) AS message, count(*) AS tasks
             FROM tasks t JOIN jobs j ON j.id = t.job_id LEFT JOIN clusterings c ON c.id = t.clustering_id
             WHERE t.job_id = ANY(CAST(:jobs AS uuid[]))
-              AND t.state = 'failed' AND (t.clustering_id IS NULL OR (NOT c.asked AND c.round = j.round))
+              AND t.state = 'failed' AND {COUNTS_NOW}
             GROUP BY t.job_id, t.stage, t.model, t.error_kind, CASE WHEN t.source_id IS NULL THEN t.error END
             ORDER BY tasks DESC, t.stage, t.model, message"""
         ),

@@ -126,8 +126,7 @@ def _room_needed(subject: Subject) -> Iterator[tuple[str, Path, int]]:
         yield "the data", subject.folder, LEAST_FREE_BYTES
     elif settings.blobs_folder:
         yield "pictures and uploads", settings.blobs_folder, LEAST_FREE_BYTES
-    work = settings.work_folder or Path(tempfile.gettempdir())
-    yield "downloads", work, settings.max_video_bytes * settings.keyframes_processes
+    yield "downloads", settings.scratch_folder, settings.max_video_bytes * settings.keyframes_processes
 
 
 def _existing(path: Path) -> Path:

@@ -58,7 +58,7 @@ def test_names_are_text_and_numbers_are_readable(tmp_path: Path) -> None:
     assert "https://a.example/&lt;x&gt;" in html
     assert "It is gone." in html
     assert "12,345" in html
-    assert "98.8 %" in html
+    assert "98.7 %" in html
 
 
 def test_where_the_truth_is_known_clusters_have_its_names(tmp_path: Path) -> None:

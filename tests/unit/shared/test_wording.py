@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from services.api.pages import wording
+from shared import wording
 
 
 @pytest.mark.parametrize(
@@ -72,3 +72,12 @@ def test_a_source_without_a_title_is_called_as_its_file(title, url, name):
 def test_only_web_addresses_become_links(url):
     assert not wording.is_web(url)
     assert wording.is_web("https://example.org/a.mp4")
+
+
+def test_a_part_that_there_is_not_is_written_as_nothing():
+    assert wording.percent(None) == ""
+
+
+@pytest.mark.parametrize(("value", "words"), [(0, "0 sources"), (1, "1 source"), (1200, "1,200 sources")])
+def test_a_number_agrees_with_its_word(value, words):
+    assert wording.count(value, "source") == words

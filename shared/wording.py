@@ -1,4 +1,4 @@
-"""How pages write numbers, times and names: pure functions that templates use as filters."""
+"""How pages and commands write numbers, times and names. Pure; templates use these as filters."""
 
 from __future__ import annotations
 
@@ -55,8 +55,10 @@ def count(value: int, one: str, many: str = "") -> str:
     return f"{value:,} {one if value == 1 else many or one + 's'}"
 
 
-def percent(part: float) -> str:
-    """A part from 0 to 1 as 99.2 %, rounded down so that only all of it is 100 %."""
+def percent(part: float | None) -> str:
+    """A part from 0 to 1 as 99.2 %, rounded down so that only all of it is 100 %; nothing where there is no part."""
+    if part is None:
+        return ""
     tenths = math.floor(round(part * 1000, 6))
     return f"{tenths // 10} %" if tenths % 10 == 0 else f"{tenths / 10:.1f} %"
 
