@@ -2,6 +2,7 @@
 
     python -m benchmarks.key_frames --data DIR [--variants] [--rates HZ...] [--clips NAME...]
         [--strategy shots]
+    python -m benchmarks.key_frames --screens
 
 DIR holds `videos/` with `ground_truth.json`: for each annotated clip its stable segments [first, last] in frames from
 0. Clips without an entry there are traps: a cut found in them is listed, and most are false.
@@ -24,6 +25,7 @@ from typing import Any
 
 import cv2
 
+from benchmarks.synthetic_screens import RECORDINGS, write_recording
 from benchmarks.synthetic_variants import VARIANTS, Variant, make_variant
 from services.keyframes.extraction import load_strategy, make_parameters
 from services.keyframes.reading.frames import Frame, VideoReader
@@ -32,6 +34,9 @@ from services.keyframes.reading.frames import Frame, VideoReader
 TOLERANCE_FRAMES = 2
 # A clip whose reduction could reach this much must do so, in aggregate.
 CEILING = 0.99
+
+# Each recording of a screen is drawn with so many texts.
+SCREEN_SEEDS = (1, 2, 3, 4)
 
 Segment = tuple[int, int]
 
@@ -247,8 +252,12 @@ def main() -> None:
     parser.add_argument("--clips", nargs="*", help="only these annotated clips")
     parser.add_argument("--variants", nargs="*", choices=sorted(VARIANTS), help="these synthetic variants; none: all")
     parser.add_argument("--rates", nargs="*", type=float, help="as recorded with so many frames a second")
+    parser.add_argument("--screens", action="store_true", help="recordings of screens, drawn now; needs no data")
     parser.add_argument("--cost", action="store_true", help="also the ratio to pure decoding")
     arguments = parser.parse_args()
+    if arguments.screens:
+        _print_screens(arguments)
+        return
     if arguments.data is None:
         parser.error("name the folder with the clips: --data, or REELMAP_DATA_DIR")
     videos = Path(arguments.data) / "videos"
@@ -278,6 +287,33 @@ def main() -> None:
         print_traps(
             measure([Job(path.name, path, (), "") for path in others], arguments.strategy, arguments.parameters)
         )
+
+
+def _measure_screen(work: tuple[int, int, str, dict[str, Any]]) -> tuple[int, int, int]:
+    """Return how many states a recording has, how many of them have a key frame, and the number of key frames."""
+    cv2.setNumThreads(1)
+    number, seed, strategy, parameters = work
+    recording = RECORDINGS[number]
+    with tempfile.TemporaryDirectory() as folder:
+        path, states = write_recording(recording, Path(folder), seed)
+        result = run(path, strategy, parameters)
+    times_s = [(index + 0.5) / recording.rate_hz for index in result.key_frames]
+    covered = sum(any(start_s <= time_s < end_s for time_s in times_s) for start_s, end_s in states)
+    return len(states), covered, len(times_s)
+
+
+def _print_screens(arguments: argparse.Namespace) -> None:
+    """A typed letter is no state that matters: typing is right between two numbers of key frames."""
+    numbers = itertools.product(range(len(RECORDINGS)), SCREEN_SEEDS)
+    work = [(number, seed, arguments.strategy, arguments.parameters) for number, seed in numbers]
+    with multiprocessing.get_context("spawn").Pool(os.cpu_count()) as pool:
+        measured = pool.map(_measure_screen, work, chunksize=1)
+    print(f"{'':36s} {'states':>6s} {'covered':>7s} {'key frames':>10s} {'right':>8s}")
+    for number, recording in enumerate(RECORDINGS):
+        rows = measured[number * len(SCREEN_SEEDS) :][: len(SCREEN_SEEDS)]
+        states, covered, key_frames = (sum(column) for column in zip(*rows, strict=True))
+        least, most = (len(rows) * bound for bound in recording.expected or (rows[0][0], rows[0][0]))
+        print(f"{recording.name:36s} {states:6d} {covered:7d} {key_frames:10d} {f'{least}..{most}':>8s}")
 
 
 def _print_rates(annotated: Sequence[Job], arguments: argparse.Namespace) -> None:

@@ -21,13 +21,18 @@ SHARPNESS_WIDTH_PX = 320
 class Candidate:
     """A frame that may become a key frame.
 
-    motion: how much it differs from its neighbours, per level of contrast. stays_s: how long it is shown.
+    step: how much it differs from its neighbours, in levels. stays_s: how long it is shown.
     """
 
     frame: Frame
     signature: Signature
-    motion: float
+    step: float
     stays_s: float
+
+    @property
+    def motion(self) -> float:
+        """The step per level of contrast."""
+        return (self.step + 1.0) / (self.signature.contrast + 1.0)
 
     @property
     def is_usable(self) -> bool:
@@ -64,8 +69,7 @@ class CandidateSampler:
         if frame is None or signature is None:
             return []
         certain = self._take_best() if frame.time_s >= self._ends_s else []
-        motion = (max(self._step, next_step) + 1.0) / (signature.contrast + 1.0)
-        candidate = Candidate(frame, signature, motion, next_s - frame.time_s)
+        candidate = Candidate(frame, signature, max(self._step, next_step), next_s - frame.time_s)
         if self._best is None:
             self._best, self._ends_s = candidate, frame.time_s + CANDIDATE_EVERY_S
         else:

@@ -26,7 +26,7 @@ FLASH_S = 0.5
 # Frames further apart than this show motion as steps of their own size: they are judged by what they show.
 SPARSE_S = 0.09
 # Between them a cut changes this share of the contrast, and makes so many times the least novelty new.
-LEAST_SPARSE_STEP_OF_CONTRAST, SPARSE_NOVELTY_RATIO = 0.5, 1.5
+LEAST_SPARSE_STEP_OF_CONTRAST, SPARSE_NOVELTY_RATIO = 0.5, 1.3
 # Between two stills so much change of colour is a cut, whatever the luma shows.
 LEAST_COLOUR_CHANGE = 0.5
 # A picture that stays this long says nothing about motion: one that stays half as long says half as much.

@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 import numpy as np
+from numpy.typing import NDArray
 
 from services.keyframes.choosing.candidates import Candidate, CandidateSampler, sharpness
 from services.keyframes.choosing.novelty import WHOLE, Box, missing_blocks
 from services.keyframes.choosing.shots import Shot, Transition
 from services.keyframes.choosing.signatures import Signature, difference
+from services.keyframes.choosing.small_changes import Outlook, SmallChanges, details, differ_in_text, small_luma
 from services.keyframes.reading.frames import Frame
 
 # Frames this near a transition can carry traces of it, unless they stay so long that they are pictures of their own.
@@ -78,10 +80,14 @@ class Sight(Enum):
 
 @dataclass(slots=True)
 class View:
-    """A part of a shot that shows the same. leader: what it looks like."""
+    """A part of a shot that shows the same.
+
+    leader: what it looks like. differs_in_text: nothing larger than text tells it from the view before.
+    """
 
     start_s: float
     leader: Signature
+    differs_in_text: bool = False
     candidates: list[Candidate] = field(default_factory=list)
 
     def add(self, candidate: Candidate) -> None:
@@ -100,6 +106,7 @@ class _Kept:
     frame_index: int
     shot_index: int
     signature: Signature
+    details: NDArray[np.uint8]
 
 
 class KeyFrameChooser:
@@ -123,6 +130,8 @@ class KeyFrameChooser:
         self._new_since_s = 0.0
         self._next_comparison_s = 0.0
         self._compared: Signature | None = None
+        self._small_changes = SmallChanges()
+        self._small_changes = SmallChanges()
         self._fallback: Candidate | None = None
         self._kept: list[_Kept] = []
         self._repeats: dict[int, list[tuple[float, float]]] = {}
@@ -192,10 +201,30 @@ class KeyFrameChooser:
                 self._close_view(self._new_since_s)
                 self._views.append(View(self._new_since_s, candidate.signature))
                 self._sight = Sight.SAME
+                self._small_changes.begin_view()
             elif self._sight is Sight.NEW:
                 self._new_since_s = time_s
+        if self._sight is not Sight.NEW:
+            self._add(candidate)
+
+    def _add(self, candidate: Candidate) -> None:
+        """Add a candidate to the current view, or to the next one where it shows that a small change has stayed."""
+        changes, view = self._small_changes, self._views[-1]
+        if changes.is_calm(candidate):
+            same_s = changes.same_s
+            outlook = changes.look(candidate) if changes.is_due(candidate) else Outlook.SAME
+            if changes.is_changing:
+                return
+            if outlook is Outlook.SETTLED:
+                view.candidates = []
+            elif outlook is Outlook.CHANGED:
+                view.candidates = [one for one in view.candidates if one.frame.time_s <= same_s]
+                self._close_view(candidate.frame.time_s)
+                view = View(candidate.frame.time_s, candidate.signature, differs_in_text=True)
+                self._views.append(view)
+                self._sight = Sight.SAME
         if self._sight is Sight.SAME:
-            self._views[-1].add(candidate)
+            view.add(candidate)
 
     def _look(self, candidate: Candidate) -> Sight:
         """Compare a candidate with what its shot has shown so far."""
@@ -224,20 +253,24 @@ class KeyFrameChooser:
         self._shots.append(Shot(self._start_frame, end_frame, self._start_s, end_s))
         self._start_frame, self._start_s = end_frame, end_s
         self._views, self._spare, self._compared = [], [], None
+        self._small_changes.begin_shot()
 
     def _close_view(self, end_s: float) -> None:
         if not self._views or not self._views[-1].candidates:
             return
         view, shot_index = self._views[-1], len(self._shots)
         best = view.best()
+        seen = details(small_luma(best.frame.picture))
         view.candidates = []
         self._kept = [one for one in self._kept if one.shot_index >= shot_index - self._duplicate_memory_shots]
         for kept in self._kept[-REMEMBERED_VIEWS:]:
             same_content = self._view_novelty if kept.shot_index == shot_index else SAME_CONTENT
+            if view.differs_in_text and differ_in_text(kept.details, seen):
+                continue
             if are_near_duplicates(kept.signature, best.signature, self._box, same_content):
                 self._repeats.setdefault(kept.frame_index, []).append((view.start_s, end_s))
                 return
-        self._kept.append(_Kept(best.frame.index, shot_index, best.signature))
+        self._kept.append(_Kept(best.frame.index, shot_index, best.signature, seen))
         self._chosen.append(Pick(best.frame, shot_index))
 
     def _shot_at(self, frame_index: int) -> int:

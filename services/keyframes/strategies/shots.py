@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from services.keyframes.reading.frames import Frame
 
 TITLE = "The best frame of every shot, and of everything new within it"
-VERSION = 2
+VERSION = 3
 I_FRAMES_ONLY = False
 
 
