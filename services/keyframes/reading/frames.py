@@ -105,9 +105,6 @@ class VideoReader:
     claimed_pixel_aspect: float | None
 
     def __init__(self, path: Path | str, limits: DecodeLimits | None = None, i_frames_only: bool = False) -> None:
-        self.frames_read = 0
-        self.damaged_packets = 0
-        self.end_s = 0.0
         self._path = Path(path)
         self._limits = limits or DecodeLimits()
         self._i_frames_only = i_frames_only
@@ -170,6 +167,7 @@ class VideoReader:
             self._pauses = PauseFinder(self._file, self._container.format.name, stream)
         discard_all_but(self._container, self._demuxed)
         self.frames_read = self.damaged_packets = 0
+        self.end_s = 0.0
         self._tally = Tally()
         self._orientation, self._rotation_deg = UPRIGHT, 0
         self._framing = Framing(self._container, stream)

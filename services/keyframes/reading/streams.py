@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import BinaryIO, cast
 
@@ -39,15 +40,16 @@ class Choice:
 
 @dataclass(slots=True)
 class _Seen:
-    """What came of one stream. pictures: whole ones, no more than are needed. times_s: of its packets."""
+    """What came of one stream. pictures: whole ones, no more than are needed. first_s, last_s: times of its packets."""
 
     stream: VideoStream
     pictures: int = 0
-    times_s: list[float] = field(default_factory=list)
+    first_s: float = math.inf
+    last_s: float = -math.inf
 
     @property
     def goes_on(self) -> bool:
-        return self.pictures >= ENOUGH_PICTURES and self.times_s[-1] - self.times_s[0] >= MIN_MOTION_S
+        return self.pictures >= ENOUGH_PICTURES and self.last_s - self.first_s >= MIN_MOTION_S
 
     @property
     def rank(self) -> tuple[bool, int]:
@@ -104,9 +106,10 @@ def _by_what_comes(
         if packet is None:
             continue
         one = seen[packet.stream.index]
-        if packet.size and packet.pts is not None and packet.time_base:
-            time_s = float(packet.pts * packet.time_base)
-            one.times_s = [min(time_s, *one.times_s), max(time_s, *one.times_s)] if one.times_s else [time_s, time_s]
+        ticks = packet.dts if packet.pts is None else packet.pts
+        if packet.size and ticks is not None and packet.time_base:
+            time_s = float(ticks * packet.time_base)
+            one.first_s, one.last_s = min(time_s, one.first_s), max(time_s, one.last_s)
         if one.pictures < ENOUGH_PICTURES:
             one.pictures += _whole_pictures(one.stream, packet, limits)
         if first.goes_on:

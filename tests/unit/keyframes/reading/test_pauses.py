@@ -126,6 +126,17 @@ def test_two_broadcasts_in_one_file_follow_each_other(codec, later_s, sound, wri
     assert times(path, i_frames_only=True) == pytest.approx(evenly(0, 90), abs=0.001)
 
 
+@pytest.mark.parametrize("before_packet", [b"", b"\1\2\3\4"], ids=["TS", "M2TS"])
+def test_a_film_that_was_joined_has_no_gap_and_keeps_its_pauses(before_packet, write_timed, tmp_path) -> None:
+    first = write_timed("1.ts", [*evenly(10, 25), *evenly(30, 25)])
+    second = write_timed("2.ts", [*evenly(5000, 30), *evenly(5040, 25)])
+    joined = first.read_bytes() + second.read_bytes()
+    path = tmp_path / "both.m2ts"
+    path.write_bytes(b"".join(before_packet + joined[at : at + 188] for at in range(0, len(joined), 188)))
+
+    assert times(path) == pytest.approx([*evenly(0, 25), *evenly(20, 25), *evenly(21, 30), *evenly(61, 25)], abs=0.001)
+
+
 def test_a_jump_that_the_sound_makes_too_is_closed(write_timed) -> None:
     pictures_s = [*evenly(10, 50), *evenly(3612, 50)]
 

@@ -47,6 +47,16 @@ def test_a_cover_that_is_the_first_track_is_not_the_video(name, pictures, film, 
     assert reader.facts.other_videos == (0 if pictures == 1 else 1)
 
 
+def test_a_cover_before_the_film_of_an_avi_which_has_no_presentation_times(
+    cover, write_video, numbered_pictures, write_tracks
+) -> None:
+    film = write_video(numbered_pictures(60), "film.avi", codec="mpeg4")
+
+    reader, frames = read(write_tracks("a.avi", (cover, 1, bytes), film))
+
+    assert (reader.facts.codec, len(frames)) == ("mpeg4", 60)
+
+
 def test_the_i_frames_are_those_of_the_chosen_video(film, cover, write_tracks) -> None:
     reader, frames = read(write_tracks("a.mkv", (cover, 1, bytes), film), i_frames_only=True)
 
