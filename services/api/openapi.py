@@ -132,6 +132,7 @@ def _plain(node: Any) -> Any:
     if not isinstance(node, dict):
         return node
     node = {key: _plain(value) for key, value in node.items() if key != "title" or not isinstance(value, str)}
+    node.pop("propertyNames", None)  # which OpenAPI 3.0 does not know
     if isinstance(ref := node.get("$ref"), str):
         node["$ref"] = f"{_SCHEMAS}/" + ref.rsplit("/", 1)[-1].rsplit(".", 1)[-1]
     if "const" in node:

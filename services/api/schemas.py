@@ -16,7 +16,7 @@ from services.api.cursors import DEFAULT_LIMIT, MAX_LIMIT
 from shared.catalog import DEFAULT_FORMAT
 from shared.clean_text import one_clean_line
 from shared.keys import MAX_NAME
-from shared.pipeline import Outcome, Stage
+from shared.pipeline import JOB_STAGES, Outcome, Stage
 from shared.roles import Role
 from shared.tasks import JobState, TaskState
 
@@ -362,8 +362,7 @@ class StageProgress(Answer):
     total: int = 0
 
 
-#: By stage, those of `JOB_STAGES`.
-Progress = dict[Stage, StageProgress]
+Progress = Annotated[dict[Stage, StageProgress], Field(description=f"by stage: {', '.join(JOB_STAGES)}")]
 
 
 class StageFailure(Failure):

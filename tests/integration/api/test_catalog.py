@@ -41,6 +41,12 @@ def test_algorithms_and_strategies_say_what_they_take(client):
     algorithms = {entry["name"]: entry for entry in client.get("/api/v1/algorithms").json["algorithms"]}
     assert {"kmeans", "minibatch_kmeans", "hierarchical", "hdbscan"} <= set(algorithms)
     n_clusters = next(p for p in algorithms["kmeans"]["parameters"] if p["name"] == "n_clusters")
-    assert n_clusters == {"name": "n_clusters", "type": 'integer | "auto" | null', "default": None}
+    assert n_clusters == {
+        "name": "n_clusters",
+        "type": 'integer | "auto" | null',
+        "takes": 'a whole number from 1 to 100000, "auto", or nothing',
+        "default": None,
+    }
     strategies = {entry["name"]: entry for entry in client.get("/api/v1/strategies").json["strategies"]}
-    assert {"name": "every_s", "type": "number", "default": 1.0} in strategies["uniform"]["parameters"]
+    every_s = {"name": "every_s", "type": "number", "takes": "a number from 0.01 to 86400", "default": 1.0}
+    assert every_s in strategies["uniform"]["parameters"]

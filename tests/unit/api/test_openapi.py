@@ -82,6 +82,12 @@ def test_bodies_refuse_fields_that_they_do_not_know(document):
     assert {"n_clusters", "scaling", "seed", "min_cluster_size"} <= set(schemas["ClusteringSettings"]["properties"])
 
 
+def test_the_progress_of_a_job_says_which_stages_it_has(document):
+    progress = document["components"]["schemas"]["Job"]["properties"]["progress"]
+    assert progress["description"] == "by stage: keyframes, embedding, clustering"
+    assert progress["additionalProperties"]["$ref"].endswith("/StageProgress")
+
+
 def test_what_is_accepted_says_where_to_look(document):
     for name, operation in operations(document):
         if "202" in operation["responses"]:
@@ -93,6 +99,7 @@ def test_the_document_is_of_a_version_that_the_page_can_show_and_says_so_of_noth
     assert document["servers"] == [{"url": "/"}]
     text = str(document)
     assert "'type': 'null'" not in text
+    assert "'propertyNames'" not in text
     assert "const" not in re.findall(r"'(\w+)':", text)
 
 
