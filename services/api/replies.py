@@ -11,13 +11,12 @@ from services.api.commands import idempotency
 from services.api.commands.idempotency import Reply
 from services.api.context import current_project_id, write
 from shared import failpoints
-from shared.tables import jobs
 
 #: When to look for the first time.
 RETRY_AFTER_S = 2
 
 
-def accept(act: Callable[[Connection], Reply], key: str | None = None, table: Table = jobs) -> Response:
+def accept(act: Callable[[Connection], Reply], key: str | None, table: Table) -> Response:
     """The answer to what `act` did, now or the first time that this key was used.
 
     table: of what the reply's body describes.

@@ -28,6 +28,7 @@ from services.api.schemas import (
 )
 from shared import catalog
 from shared.blobs import BlobMissing
+from shared.tables import exports
 
 blueprint = APIBlueprint("exports", __name__, url_prefix=paths.API, tag="Exports")
 
@@ -50,7 +51,7 @@ def add_export(json_data: ExportRequest, headers_data: IdempotencyHeaders) -> Re
         export = queries.get_export(connection, current_project_id(), export_id)
         return Reply(202, paths.export(export_id), export.model_dump(mode="json"))
 
-    return replies.accept(act, headers_data.idempotency_key)
+    return replies.accept(act, headers_data.idempotency_key, exports)
 
 
 @blueprint.get("/exports")

@@ -29,6 +29,7 @@ from services.api.schemas import (
     ModelsRequest,
     Paging,
 )
+from shared.tables import jobs
 
 blueprint = APIBlueprint("jobs", __name__, url_prefix=paths.API, tag="Jobs")
 
@@ -146,4 +147,4 @@ def accept_job(act: Callable[[Connection], tuple[str, list[str]]], key: str | No
         body = AcceptedJob(**dict(job), repeated_urls=repeated_urls).model_dump(mode="json")
         return Reply(202, paths.job(job_id), body)
 
-    return replies.accept(reply, key)
+    return replies.accept(reply, key, jobs)

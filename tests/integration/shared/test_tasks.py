@@ -585,7 +585,7 @@ def test_the_statements_make_exactly_the_moves_of_the_table(rows, database, sour
            error = CASE WHEN :state = 'failed' THEN 'why' END""",
         state=source.value,
     )
-    claim = Claim(task_id, 1, 3, Queue.KEYFRAMES, job_id, None, None, None, None, None, None)
+    claim = Claim(task_id, 1, 3, Queue.KEYFRAMES, job_id, None, None, None, None, None, None, None)
     error = TransientError(ErrorKind.UNREACHABLE, "away")
     ways: dict[TaskState, list[Callable]] = {
         TaskState.RUNNING: [lambda c: tasks.claim(c, [task_id], owner="test", lease_s=60)],
