@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -30,7 +31,7 @@ def commands() -> None:
     `reelmap up` starts it on this machine; the other commands talk to it, and keyframes, embed and cluster work on
     files by themselves.
 
-    Exit codes: 0 done, 1 the work failed, 2 the command or a setting is wrong.
+    Exit codes: 0 done, 1 the work failed, 2 the command or a setting is wrong, 3 a job that was followed partly failed.
     """
 
 
@@ -66,7 +67,13 @@ for command in (
 def main() -> None:
     """Run the command line."""
     os.environ.update(patient_threads(os.environ))
+    signal.signal(signal.SIGTERM, _end)
     sys.exit(commands())
+
+
+def _end(*_: object) -> NoReturn:
+    """An exception, as Ctrl-C is one: what a command has begun, it takes back or names."""
+    raise SystemExit(128 + signal.SIGTERM)
 
 
 if __name__ == "__main__":

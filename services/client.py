@@ -35,12 +35,14 @@ Json = dict[str, Any]
 class ApiError(Exception):
     """The server refused, or did not answer.
 
-    status: HTTP status; None when there was no answer at all.
+    status: HTTP status; None when there was no answer at all. fields: what is wrong with which field of what was sent,
+    `videos.3` or `clustering.n_clusters`.
     """
 
-    def __init__(self, message: str, status: int | None = None) -> None:
+    def __init__(self, message: str, status: int | None = None, fields: Sequence[tuple[str, str]] = ()) -> None:
         super().__init__(message)
         self.status = status
+        self.fields = tuple(fields)
 
 
 class NoAnswer(ApiError):
@@ -67,12 +69,27 @@ class Client:
 
     # Jobs
 
+    def check(self, urls: Sequence[str], **settings: Any) -> None:
+        """Have what `submit` would refuse be refused, and do nothing. `upload:<id>` may name uploads that are to come.
+
+        Of a job of several calls, what the first would say of the settings, and each of its URLs.
+        """
+        given = _given(settings)
+        for first in range(0, len(urls), URLS_PER_CALL):
+            try:
+                body = {"videos": list(urls[first : first + URLS_PER_CALL]), **given}
+                self._request("POST", "/jobs", params={"dry_run": "true"}, json=body)
+            except ApiError as error:
+                raise ApiError(
+                    str(error), error.status, [(_moved(field, first), said) for field, said in error.fields]
+                ) from None
+
     def submit(self, urls: Sequence[str], **settings: Any) -> Json:
         """Submit a job. settings: `name`, `models`, `clustering`, `key_frames`, `expand`; what is None is left out.
 
         More URLs than one call takes are added call by call. Returns the job as it was after the last call.
         """
-        given = {name: value for name, value in settings.items() if value not in (None, {}, [], ())}
+        given = _given(settings)
         job = self._once("/jobs", {"videos": list(urls[:URLS_PER_CALL]), **given})
         for first in range(URLS_PER_CALL, len(urls), URLS_PER_CALL):
             more = urls[first : first + URLS_PER_CALL]
@@ -99,12 +116,19 @@ class Client:
         """Embed and cluster a job's key frames under more models. Returns the job."""
         return self._once(f"/jobs/{job_id}/models", {"models": list(models)})
 
-    def upload(self, path: Path, on_bytes: Callable[[int], None] | None = None) -> Json:
-        """Stream a file in. on_bytes: called with the number of bytes sent since the last call."""
+    def upload(
+        self, path: Path, on_bytes: Callable[[int], None] | None = None, *, file_name: str | None = None
+    ) -> Json:
+        """Stream a file in. on_bytes: called with the number of bytes sent since the last call.
+
+        file_name: what to call it; None for its own name.
+        """
         with path.open("rb") as file:
             body = _Counted(file, path.stat().st_size, on_bytes)
             headers = {"Content-Type": "application/octet-stream"}
-            return self._json("POST", "/uploads", params={"file_name": path.name}, data=body, headers=headers)
+            return self._json(
+                "POST", "/uploads", params={"file_name": file_name or path.name}, data=body, headers=headers
+            )
 
     def job(self, job_id: str) -> Json:
         """One job, with its progress."""
@@ -290,7 +314,9 @@ class Client:
                 on_wait = None
             time.sleep(_retry_after_s(response))
         if not response.ok:
-            raise ApiError(_problem(response) + self._advice(response.status_code), response.status_code)
+            raise ApiError(
+                _problem(response) + self._advice(response.status_code), response.status_code, _fields(response)
+            )
         return response
 
     def _send(self, method: str, path: str, **arguments: Any) -> requests.Response:
@@ -369,6 +395,16 @@ class _Counted:
             self._on_bytes(size_bytes)
 
 
+def _given(settings: Mapping[str, Any]) -> Json:
+    return {name: value for name, value in settings.items() if value not in (None, {}, [], ())}
+
+
+def _moved(field: str, by: int) -> str:
+    """The field of a list's part as that of the list."""
+    name, _, index = field.partition(".")
+    return f"videos.{int(index) + by}" if name == "videos" and index.isdigit() else field
+
+
 def _object(response: requests.Response) -> Json:
     try:
         value = response.json()
@@ -392,6 +428,13 @@ def _problem(response: requests.Response) -> str:
     except (ValueError, KeyError, TypeError, AttributeError):
         return f"{response.url} answered {response.status_code} {response.reason}"
     return "\n  ".join([sentence, *(error for error in errors if error not in sentence)])
+
+
+def _fields(response: requests.Response) -> list[tuple[str, str]]:
+    try:
+        return [(str(error["field"]), str(error["message"])) for error in response.json().get("errors") or []]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return []
 
 
 def _retry_after_s(response: requests.Response) -> float:

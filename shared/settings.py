@@ -118,6 +118,7 @@ class Settings:
     requests_per_minute: int = 1200  # of one key; 0: as many as it likes
     wrong_keys_per_minute: int = 20  # from one address; 0: as many as it likes
     trusted_proxies: int = 0  # proxies in front of the API whose X-Forwarded-... headers are believed
+    server: str = ""  # which API the command line talks to
     key: str = _secret()  # what the command line shows to the API
 
     log_level: str = "INFO"

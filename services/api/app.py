@@ -10,9 +10,9 @@ from typing import IO, cast
 from apiflask import APIFlask
 from flask import Response, g, request
 from werkzeug.middleware.proxy_fix import ProxyFix
-from werkzeug.routing import BaseConverter, UUIDConverter
+from werkzeug.routing import BaseConverter
 
-from services.api import access, compression, context, headers, openapi, origins, paths, problems, wire
+from services.api import access, compression, context, headers, openapi, origins, paths, problems, short_ids, wire
 from services.api.context import Service
 from services.api.form_files import FormFiles
 from services.api.form_parser import MAX_PARTS, MAX_TEXT_BYTES, FormParser
@@ -36,13 +36,21 @@ DATABASE_PATIENCE_S = 3
 STORE_PATIENCE_S = 5
 
 
-class _Id(UUIDConverter):
-    """A row's id in an address; anything else is no address of ours."""
+def _beginning_of_an_id() -> str:
+    """Groups of 8, 4, 4, 4 and 12 digits with dashes between them, of which all but the first may be cut off."""
+    digit, pattern = "[0-9a-fA-F]", ""
+    for digits in (12, 4, 4, 4):
+        pattern = f"(?:-{digit}{{0,{digits - 1}}}|-{digit}{{{digits}}}{pattern})?"
+    return f"{digit}{{8}}{pattern}"
 
-    def to_python(self, value: str) -> str:  # type: ignore[override]
+
+class _Id(BaseConverter):
+    """A row's id in an address, or its beginning; anything else is no address of ours."""
+
+    regex = _beginning_of_an_id()
+
+    def to_python(self, value: str) -> str:
         return value.lower()
-
-    to_url = BaseConverter.to_url
 
 
 class ApiRequest(problems.ApiRequest):
@@ -122,6 +130,7 @@ def create_app(settings: Settings) -> APIFlask:
     app.before_request(origins.refuse_foreign)
     app.before_request(access.admit)
     app.before_request(problems.require_json)
+    app.before_request(short_ids.complete)
     compression.register(app)
     app.after_request(_finish)
     app.after_request(access.renew_sign_in)

@@ -306,6 +306,10 @@ class SearchPolling(Query):
     cursor: str | None = None
 
 
+class DryRun(Query):
+    dry_run: bool = False
+
+
 class UploadName(Query):
     file_name: Annotated[
         Words, AfterValidator(_at_most(MAX_FILE_NAME)), Field(json_schema_extra={"maxLength": MAX_FILE_NAME})

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from services.command_line.options import DEFAULT_FOLDER, json_option
+from services.command_line.options import DEFAULT_FOLDER, Folder, json_option
 from services.command_line.output import print_json, results, say, table
 from shared.wording import count
 
@@ -18,7 +18,7 @@ MARKS = {"good": "✓", "bad": "✗", "unknown": "–"}
 @click.command()
 @click.option(
     "--folder",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=Folder(),
     help="The data folder of `reelmap up` to look at.  "
     f"[default: the servers that REELMAP_DATABASE_URL and REELMAP_REDIS_URL name, or else {DEFAULT_FOLDER}]",
 )

@@ -199,11 +199,19 @@ def search(
     """Find the key frames of one or several jobs that are most like a picture or a key frame."""
     if (picture is None) == (key_frame_id is None):
         raise click.UsageError("Give either --picture or --key-frame.")
+    client = connect(server)
     with remarks().status("Searching"):
-        answer = connect(server).search(jobs, picture=picture, key_frame_id=key_frame_id, model=model, limit=limit)
+        ids = [client.job(job)["id"] for job in jobs]  # beginnings of ids, too
+        answer = client.search(ids, picture=picture, key_frame_id=key_frame_id, model=model, limit=limit)
     if as_json:
         print_json(answer)
         return
+    if not answer["results"]:
+        # Whatever there is to search has something that is nearest.
+        raise ApiError(
+            f"There is nothing to search: no other key frame of {'these jobs' if len(jobs) > 1 else 'this job'} has a "
+            f"vector of {answer['model']}. `reelmap status` says how far a job is."
+        )
     rows = table("key frame", "distance", "where", right=("distance",))
     for result in answer["results"]:
         rows.add_row(result["id"], f"{result['distance']:.4f}", video_and_time(result))

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from services.command_line.options import DEFAULT_FOLDER, json_option
+from services.command_line.options import DEFAULT_FOLDER, Folder, json_option
 from services.command_line.output import print_json, results, say, table
 from shared.wording import size
 
@@ -27,7 +27,7 @@ from shared.wording import size
 )
 @click.option(
     "--folder",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=Folder(),
     help="The data folder of `reelmap up` to look through, running or not.  "
     f"[default: {DEFAULT_FOLDER}; with REELMAP_DATABASE_URL set, the servers that the settings name]",
 )

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import IO, Any
 
 import click
 
-from services.client import FINAL_STATES, Client, Json
-from services.command_line.inputs import describe_skipped, find_inputs, read_list, upload_files
+from services.client import FINAL_STATES, ApiError, Client, Json
+from services.command_line.inputs import (
+    Inputs,
+    Name,
+    describe_bad,
+    describe_skipped,
+    find_inputs,
+    read_list,
+    upload_files,
+)
 from services.command_line.options import NameValue, NClusters, connect, given, json_option, server_option
-from services.command_line.output import print_json, remarks, results, say, show, table
+from services.command_line.output import local_time, print_json, remarks, results, say, short_id, show, table
 from services.command_line.progress import one_line, show_progress
 from shared.wording import count, percent
+
+#: How a job ended -> the exit code of whoever followed it.
+EXIT_CODES = {"failed": 1, "cancelled": 1, "partly_failed": 3}
 
 job_argument = click.argument("job_id", metavar="JOB")
 
@@ -21,8 +33,9 @@ job_argument = click.argument("job_id", metavar="JOB")
 @click.command()
 @click.argument("videos", nargs=-1, metavar="[URL|FILE|FOLDER]...")
 @click.option(
-    "-f", "--file", "lists", type=click.File(), multiple=True, help="A list, one video a line; - reads a pipe."
+    "-f", "--file", "lists", type=click.File("rb"), multiple=True, help="A list, one video a line; - reads a pipe."
 )
+@click.option("--skip-bad", is_flag=True, help="Leave out what cannot be submitted, instead of submitting nothing.")
 @click.option("--name", help="What to call the job.")
 @click.option("--model", "models", multiple=True, help="An embedding model; may be given several times.")
 @click.option("--algorithm", help="The clustering algorithm.")
@@ -32,12 +45,13 @@ job_argument = click.argument("job_id", metavar="JOB")
 @click.option("--strategy", help="How key frames are chosen.")
 @click.option("--set", "parameters", type=NameValue(), multiple=True, help="A parameter of the strategy.")
 @click.option("--expand", is_flag=True, help="Playlists and channels become their videos, each a source of its own.")
-@click.option("--wait", is_flag=True, help="Stay until the job is over; exit code 1 when it failed or was cancelled.")
+@click.option("--wait", is_flag=True, help="Stay until the job is over; its exit code says how it ended.")
 @server_option
 @json_option
 def submit(
     videos: Sequence[str],
-    lists: Sequence[IO[str]],
+    lists: Sequence[IO[bytes]],
+    skip_bad: bool,
     name: str | None,
     models: Sequence[str],
     strategy: str | None,
@@ -49,20 +63,23 @@ def submit(
     **clustering: Any,
 ) -> None:
     """Submit videos as a job. Files, and the videos in folders, are uploaded first."""
-    inputs = find_inputs([*videos, *(line for file in lists for line in read_list(file))])
+    inputs = find_inputs([*map(Name, videos), *(line for file in lists for line in read_list(file.read(), file.name))])
     if inputs.skipped:
         say(describe_skipped(inputs.skipped))
-    if not inputs.videos:
-        raise click.UsageError("There is no video to submit: name URLs, files or folders, or a list with -f.")
+    _require_videos(inputs, skip_bad)
     client = connect(server)
-    job = client.submit(
-        upload_files(inputs.videos, client, remarks()),
-        name=name,
-        models=list(models),
-        key_frames={**dict(parameters), **given(strategy=strategy)},
-        clustering=given(**clustering),
-        expand=expand or None,
-    )
+    settings = {
+        "name": name,
+        "models": list(models),
+        "key_frames": {**dict(parameters), **given(strategy=strategy)},
+        "clustering": given(**clustering),
+        "expand": expand or None,
+    }
+    # Before files are uploaded, which may take hours.
+    inputs = _checked(client, inputs, settings, skip_bad)
+    if inputs.bad:
+        say(f"Left out: {describe_bad(inputs.bad)}.")
+    job = client.submit(upload_files(inputs.videos, client, remarks()), **settings)
     repeated = job.get("repeated_urls") or []
     if repeated:
         say(f"{len(repeated)} repeated URLs count once, such as {repeated[0]}")
@@ -75,6 +92,32 @@ def submit(
     else:
         show(f"Job {job['id']}: {count(job['sources'], 'source')}\nPage: {page_of(client, job)}")
         say(f"Follow it with: reelmap status {job['id']} --watch")
+
+
+def _require_videos(inputs: Inputs, skip_bad: bool) -> None:
+    if inputs.bad and not skip_bad:
+        raise click.UsageError(f"{describe_bad(inputs.bad)}. Mend them, or leave them out with --skip-bad.")
+    if not inputs.videos:
+        raise click.UsageError("There is no video to submit: name URLs, files or folders, or a list with -f.")
+
+
+def _checked(client: Client, inputs: Inputs, settings: Json, skip_bad: bool) -> Inputs:
+    """What the server would take; raises for settings that it would refuse."""
+    while True:
+        urls = [v.target if isinstance(v.target, str) else f"upload:{uuid.uuid4()}" for v in inputs.videos]
+        try:
+            client.check(urls, **settings)
+            return inputs
+        except ApiError as error:
+            bad = [
+                (inputs.videos[int(field.removeprefix("videos."))], message)
+                for field, message in error.fields
+                if field.removeprefix("videos.").isdigit()
+            ]
+            if not bad:
+                raise
+            inputs = inputs.without(bad)
+            _require_videos(inputs, skip_bad)
 
 
 @click.command()
@@ -91,11 +134,11 @@ def jobs(limit: int, state: str | None, server: str, as_json: bool) -> None:
     rows = table("job", "state", "sources", "key frames", "submitted", "name", right=("sources", "key frames"))
     for job in found:
         rows.add_row(
-            job["id"],
+            short_id(job["id"]),
             job["state"],
             str(job["sources"]),
             str(job["key_frames_count"]),
-            job["created_at"],
+            local_time(job["created_at"]),
             job["name"] or "",
         )
     results().print(rows)
@@ -103,7 +146,7 @@ def jobs(limit: int, state: str | None, server: str, as_json: bool) -> None:
 
 @click.command()
 @job_argument
-@click.option("--watch", is_flag=True, help="Go on until the job is over; exit code 1 when it failed or was cancelled.")
+@click.option("--watch", is_flag=True, help="Go on until the job is over; its exit code says how it ended.")
 @server_option
 @json_option
 def status(job_id: str, watch: bool, server: str, as_json: bool) -> None:
@@ -207,11 +250,11 @@ def delete(job_id: str, yes: bool, server: str, as_json: bool) -> None:
 
 
 def finish(client: Client, job_id: str, as_json: bool) -> None:
-    """Follow a job to its end, show it, and exit with 1 when it failed or was cancelled."""
+    """Follow a job to its end, show it, and exit with 1 when it failed or was cancelled, with 3 when partly failed."""
     job = show_progress(client.follow(job_id), remarks())
     show_job(client, job, as_json)
-    if job["state"] in ("failed", "cancelled"):
-        raise SystemExit(1)
+    if code := EXIT_CODES.get(job["state"]):
+        raise SystemExit(code)
 
 
 def show_job(client: Client, job: Json, as_json: bool) -> None:
@@ -254,7 +297,7 @@ def show_sources(found: Iterable[Json]) -> None:
         reason = error["message"] if error else ""
         if source["expanded_into"] is not None:
             reason = f"expanded into {count(source['expanded_into'], 'source')}"
-        rows.add_row(source["id"], name, source["state"], str(source["attempts"]), key_frames, reason)
+        rows.add_row(short_id(source["id"]), name, source["state"], str(source["attempts"]), key_frames, reason)
     results().print(rows)
 
 

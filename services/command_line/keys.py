@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from services.command_line.options import DEFAULT_FOLDER, json_option
+from services.command_line.options import DEFAULT_FOLDER, Folder, json_option
 from services.command_line.output import print_json, results, say, show, table
 from shared.errors import ErrorKind, PermanentError
 from shared.roles import Role
@@ -26,7 +27,7 @@ UNDEFINED_TABLE = "42P01"
 
 folder_option = click.option(
     "--folder",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=Folder(),
     help=f"Whose keys: the data folder of `reelmap up`, running or not.  [default: {DEFAULT_FOLDER}; with "
     "REELMAP_DATABASE_URL set, that database]",
 )
@@ -98,9 +99,10 @@ def list_(project: str | None, folder: Path | None, as_json: bool) -> None:
 
 @keys.command()
 @click.argument("key", metavar="NAME|ID")
+@click.option("--yes", is_flag=True, help="Do not ask.")
 @folder_option
 @json_option
-def revoke(key: str, folder: Path | None, as_json: bool) -> None:
+def revoke(key: str, yes: bool, folder: Path | None, as_json: bool) -> None:
     """Make a key useless for good, within two seconds also where an API is running."""
     from shared.keys import find_usable, revoke_key
 
@@ -116,6 +118,13 @@ def revoke(key: str, folder: Path | None, as_json: bool) -> None:
             raise PermanentError(
                 ErrorKind.BAD_PARAMETERS, f"Several projects have a key of that name; say which by its id: {ids}"
             )
+        if not yes:
+            click.confirm(
+                f"Revoke the key {found[0].name!r} (rmk_{found[0].prefix}), {found[0].role} of the project "
+                f"{found[0].project!r}, for good?",
+                abort=True,
+                err=True,
+            )
         revoke_key(connection, found[0].id)
     if as_json:
         print_json({"revoked": found[0].id})
@@ -126,7 +135,7 @@ def revoke(key: str, folder: Path | None, as_json: bool) -> None:
 def _plain(key: Key) -> dict[str, Any]:
     """A key as JSON values."""
     return {
-        name: value.isoformat() if hasattr(value, "isoformat") else value
+        name: value.isoformat(timespec="seconds") if isinstance(value, datetime) else value
         for name, value in asdict(key).items()
         if name != "project_id"
     }

@@ -14,22 +14,41 @@ from shared.settings import load_settings
 
 DEFAULT_FOLDER = Path("~/.local/share/reelmap")
 
+
+class Folder(click.Path):
+    """A folder's path; nothing is none, and not the folder in which a person happens to stand."""
+
+    def __init__(self) -> None:
+        super().__init__(file_okay=False, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "":
+            self.fail("it is empty; name a folder", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, and nothing else, on standard output.")
 server_option = click.option(
-    "--server", default=DEFAULT_SERVER, show_default=True, metavar="URL", help="Which Reelmap to talk to."
+    "--server",
+    metavar="URL",
+    help=f"Which Reelmap to talk to.  [default: REELMAP_SERVER, else {DEFAULT_SERVER}]",
 )
 folder_option = click.option(
     "--folder",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=Folder(),
     default=DEFAULT_FOLDER,
     show_default=True,
     help="Where the data stay between runs.",
 )
 
 
-def connect(server: str) -> Client:
-    """A client that shows the key of the settings: on a command line, everybody on the machine could read it."""
-    return Client(server, load_settings().key, on_wait=_say_wait)
+def connect(server: str | None) -> Client:
+    """A client of this server, or of the settings', that shows the key of the settings.
+
+    A key on a command line could be read by everybody on the machine.
+    """
+    settings = load_settings()
+    return Client(server or settings.server or DEFAULT_SERVER, settings.key, on_wait=_say_wait)
 
 
 def _say_wait(wait_s: float) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Any
 
 import click
@@ -71,3 +72,13 @@ def bars(console: Console, *columns: ProgressColumn) -> Progress:
         console=console,
         disable=not console.is_terminal,
     )
+
+
+def short_id(id_: str) -> str:
+    """As much of an id as a person types; every command takes it where it is unique."""
+    return id_[:8]
+
+
+def local_time(moment: str) -> str:
+    """`2026-01-31 13:05`, in this machine's time zone, of a time as the API writes it."""
+    return datetime.fromisoformat(moment).astimezone().strftime("%Y-%m-%d %H:%M")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.text import Text
 
-from services.command_line.options import NameValue, NClusters, given, json_option
+from services.command_line.options import Folder, NameValue, NClusters, given, json_option
 from services.command_line.output import bars, print_json, remarks, results, say, show, table
 from shared import catalog
 from shared.errors import ErrorKind, PermanentError
@@ -37,7 +37,7 @@ new_file = click.Path(dir_okay=False, writable=True, path_type=Path)
 @click.argument("file", type=existing_file)
 @click.option(
     "--out",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=Folder(),
     help="Folder for the pictures; those of an earlier run are replaced.  [default: FILE's name with -key-frames]",
 )
 @click.option("--strategy", help=f"How key frames are chosen.  [default: {catalog.DEFAULT_STRATEGY}]")

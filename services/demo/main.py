@@ -22,7 +22,7 @@ from services.client import Client, Json
 from services.clustering.quality import agreement
 from services.command_line.explore import show_clustering
 from services.command_line.failures import told_to_people
-from services.command_line.inputs import describe_skipped, find_inputs, upload_files
+from services.command_line.inputs import describe_bad, describe_skipped, find_inputs, upload_files
 from services.command_line.jobs import show_sources
 from services.command_line.options import NClusters, given
 from services.command_line.output import remarks, say, show
@@ -76,10 +76,12 @@ def run(videos: Sequence[str], models: str | None, n_clusters: int | str | None,
     wipe(folder)
 
     corpus: Corpus = {}
-    named: Sequence[str | Path] = inputs.videos
+    if inputs.bad:
+        raise PermanentError(ErrorKind.BAD_PARAMETERS, f"{describe_bad(inputs.bad)}.")
+    named = inputs.videos
     if not videos:
         say("Making a corpus of short clips over the photographs of scikit-image and scikit-learn …")
-        named = make_corpus(folder / "corpus")
+        named = find_inputs([str(path) for path in make_corpus(folder / "corpus")]).videos
         corpus = load_corpus(folder / "corpus")
         n_clusters = n_clusters or len(PHOTOS)
     if not named:

@@ -59,11 +59,11 @@ class ArchiveWriter:
 
 @contextmanager
 def new_archive(file: Path, progress: Callable[[int], None] = lambda size_bytes: None) -> Iterator[ArchiveWriter]:
-    """Write an archive, readable by us alone, that gets its name when it is whole and on the disk.
+    """Write an archive into a new file, readable by us alone; after the block it is whole and on the disk.
 
     progress: called with numbers of bytes as they are added.
     """
-    handle, beside = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.absolute().parent)
+    handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         with open(handle, "wb") as raw, tempfile.TemporaryFile() as sums:
             with tarfile.open(fileobj=raw, mode="w", format=tarfile.PAX_FORMAT) as tar:
@@ -72,9 +72,8 @@ def new_archive(file: Path, progress: Callable[[int], None] = lambda size_bytes:
                 writer.finish()
             raw.flush()
             os.fsync(raw.fileno())
-        os.replace(beside, file)
     except BaseException:
-        os.unlink(beside)
+        file.unlink()
         raise
 
 
@@ -95,6 +94,7 @@ def read_archive(
                         raise damaged(file, f"{info.name} is no plain file")
                     if info.name == SUMS:
                         _compare(file, sums, content)
+                        _refuse_what_follows(file, info.offset_data + info.size)
                         return
                     reader = _Hashing(content, progress, file)
                     yield info.name, reader  # type: ignore[misc]  # it only reads
@@ -104,6 +104,15 @@ def read_archive(
         except (tarfile.TarError, EOFError) as error:
             raise damaged(file, str(error)) from error
     raise damaged(file, "its end is missing")
+
+
+def _refuse_what_follows(file: Path, end: int) -> None:
+    """Behind the last member a tar has zeros only; what else is there was not written by us, and nobody checks it."""
+    with file.open("rb") as raw:
+        raw.seek(end)
+        while block := raw.read(CHUNK_BYTES):
+            if block.strip(b"\0"):
+                raise damaged(file, "something was added behind its end")
 
 
 class _Hashing:

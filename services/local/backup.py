@@ -32,7 +32,15 @@ from sqlalchemy.engine import make_url
 
 from services.local.archive import CHUNK_BYTES, ArchiveWriter, damaged, new_archive, read_archive
 from services.local.guard import Guard
-from services.local.installation import BLOBS, POSTGRES, open_installation
+from services.local.installation import (
+    BLOBS,
+    POSTGRES,
+    RESTORING,
+    is_half_restored,
+    make_folder,
+    open_installation,
+)
+from services.local.lock import LOCK, FolderLock
 from services.local.postgres import MAJOR_VERSION, EmbeddedPostgres, program
 from shared.db import Database
 from shared.errors import ErrorKind, PermanentError
@@ -43,6 +51,8 @@ Progress = Callable[[int], None]
 
 #: The first member: what the archive is and what is needed to read it.
 MANIFEST, DUMP, BLOBS_PREFIX = "reelmap-backup.json", "database.dump", "blobs/"
+#: The file while it is written.
+ARCHIVE = "archive.tar"
 FORMAT = 1
 
 #: A manifest has some 150 bytes; what is far longer is none.
@@ -87,7 +97,7 @@ def backup(folder: Path, file: Path, progress: Progress = lambda size_bytes: Non
     """
     if file.exists():
         raise PermanentError(ErrorKind.STORE_UNAVAILABLE, f"{file} is there already; choose another name.")
-    with open_installation(folder) as installation, _scratch(file) as scratch:
+    with open_installation(folder) as installation, _unfinished(file) as unfinished:
         database = Database(installation.database_url, application_name="reelmap-backup")
         try:
             revision = database.retrying(schema_revision)
@@ -106,16 +116,17 @@ def backup(folder: Path, file: Path, progress: Progress = lambda size_bytes: Non
                 "one. Back up the database, then the bucket (docs/storage.md).",
             )
         manifest = Manifest(FORMAT, version("reelmap"), MAJOR_VERSION, revision, datetime.now(UTC).isoformat())
-        with new_archive(file, progress) as archive:
+        with new_archive(unfinished / ARCHIVE, progress) as archive:
             archive.add_bytes(MANIFEST, json.dumps(asdict(manifest), indent=1).encode())
             blobs = _Blobs(folder / BLOBS, archive)
             blobs.add()
             with _snapshot(installation.database_url) as snapshot:
                 blobs.add()
-                dump = scratch / DUMP
+                dump = unfinished / DUMP
                 _run("pg_dump", installation.database_url, "--format=custom", "--compress=gzip:1", f"--file={dump}",
                      "--no-owner", "--lock-wait-timeout=60000", f"--snapshot={snapshot}")  # fmt: skip
             database_bytes = archive.add_file(DUMP, dump)
+        os.replace(unfinished / ARCHIVE, file)
     return Contents(blobs.count, blobs.size_bytes, database_bytes, file.stat().st_size)
 
 
@@ -126,25 +137,28 @@ def restore(file: Path, folder: Path, progress: Progress = lambda size_bytes: No
     """
     folder = folder.absolute()
     is_new = not folder.exists()
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if any(folder.iterdir()):
+    make_folder(folder)
+    if any(folder.iterdir()) and not is_half_restored(folder):
         raise PermanentError(
             ErrorKind.STORE_UNAVAILABLE, f"{folder} has something in it; a backup is restored into a folder of its own."
         )
-    # Within the folder, which may be a volume of its own, and moved up at the end, Postgres last.
-    staged = folder / ".restoring"
-    try:
-        _check_room(folder, file.stat().st_size)
-        staged.mkdir(mode=0o700)
-        contents = _unpack(file, staged, progress)
-        _load(staged)
-        os.sync()
-        for part in (BLOBS, POSTGRES):
-            (staged / part).rename(folder / part)
-        staged.rmdir()
-    except BaseException:
-        shutil.rmtree(folder if is_new else staged, ignore_errors=True)
-        raise
+    # Within the folder, which may be a volume of its own. While it is there, nobody takes that for a Reelmap.
+    staged = folder / RESTORING
+    make_folder(staged)
+    with FolderLock(staged, "a restore"):
+        try:
+            _empty(staged)
+            shutil.rmtree(folder / BLOBS, ignore_errors=True)  # what an interrupted one had moved up already
+            _check_room(folder, file.stat().st_size)
+            contents = _unpack(file, staged, progress)
+            _load(staged)
+            os.sync()
+            for part in (BLOBS, POSTGRES):
+                (staged / part).rename(folder / part)
+            shutil.rmtree(staged)
+        except BaseException:
+            shutil.rmtree(folder if is_new else staged, ignore_errors=True)
+            raise
     return contents
 
 
@@ -208,10 +222,29 @@ def _snapshot(database_url: str) -> Iterator[str]:
 
 
 @contextmanager
-def _scratch(file: Path) -> Iterator[Path]:
-    """A folder beside the file, where there must be room anyway."""
-    with tempfile.TemporaryDirectory(prefix=f".{file.name}.", dir=file.absolute().parent) as scratch:
-        yield Path(scratch)
+def _unfinished(file: Path) -> Iterator[Path]:
+    """A folder beside the file, where there must be room anyway, for what becomes the file.
+
+    Not hidden: of a backup that was killed it stays, until the next one of this name takes it over.
+    Raises PermanentError when that is under way.
+    """
+    folder = file.absolute().with_name(f"{file.name}.unfinished")
+    folder.mkdir(mode=0o700, exist_ok=True)
+    with FolderLock(folder, "a backup"):
+        _empty(folder)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _empty(folder: Path) -> None:
+    """Remove all that is in a folder but for our lock on it."""
+    for entry in folder.iterdir():
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        elif entry.name != LOCK:
+            entry.unlink()
 
 
 def _unpack(file: Path, folder: Path, progress: Progress) -> Contents:

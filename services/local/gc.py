@@ -44,8 +44,9 @@ def collect(folder: Path | None, *, older_than_s: float, delete: bool, adopt: bo
         if stores.may_be_written and older_than_s < least_s:
             raise PermanentError(
                 ErrorKind.BAD_PARAMETERS,
-                f"What is younger than {least_s / 3600:.3g} hours may belong to a video that is being worked on "
-                "(REELMAP_KEYFRAMES_DEADLINE_S and half an hour). Name a higher --older-than.",
+                f"What is younger than {least_s / 3600:.3g} hours may belong to work that is being done "
+                "(REELMAP_KEYFRAMES_DEADLINE_S or REELMAP_EXPORTS_DEADLINE_S, and half an hour). Name a higher "
+                "--older-than.",
             )
         try:
             _require_schema(stores.database)

@@ -16,7 +16,7 @@ from types import FrameType, TracebackType
 from typing import NoReturn, Self
 
 from services.local.guard import Guard
-from services.local.installation import LOGS, POSTGRES, REDIS
+from services.local.installation import LOGS, POSTGRES, REDIS, make_folder, refuse_half_restored
 from services.local.lock import FolderLock
 from services.local.postgres import EmbeddedPostgres
 from services.local.redis import EmbeddedRedis
@@ -89,7 +89,8 @@ class Supervisor:
         self._migrate = migrate
         self._children = children
         self._say = say
-        (self._folder / LOGS).mkdir(parents=True, exist_ok=True)
+        refuse_half_restored(self._folder)
+        make_folder(self._folder / LOGS)
         self._lock = FolderLock(self._folder, "another Reelmap")
         self._guard = Guard()
         self._postgres = EmbeddedPostgres(

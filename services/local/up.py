@@ -18,7 +18,7 @@ import requests
 
 from services.api.openness import by_address
 from services.embedding.availability import note_what_loads
-from services.local.installation import WORK, blobs_folder_of
+from services.local.installation import WORK, blobs_folder_of, make_folder
 from services.local.supervisor import Child, Supervisor
 from shared import catalog, keys
 from shared.db import Database, migrate
@@ -91,7 +91,7 @@ def make_supervisor(
     """
     settings = replace(settings, api_port=port_of(listener))
     folder = folder.absolute()
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_folder(folder)
 
     def our_children(database_url: str, redis_url: str) -> list[Child]:
         return children(embedded(settings, folder, database_url, redis_url), listener)
@@ -177,7 +177,7 @@ def embedded(settings: Settings, folder: Path, database_url: str, redis_url: str
     """
     blobs_folder, work_folder = blobs_folder_of(settings, folder), folder / WORK
     for made in filter(None, (blobs_folder, work_folder)):
-        made.mkdir(exist_ok=True)
+        make_folder(made)
     is_chosen = settings.keyframes_processes != Settings.keyframes_processes
     return replace(
         settings,
@@ -225,7 +225,8 @@ def _own(settings: Settings, name: str) -> Settings:
 def listen(host: str, port: int) -> socket.socket:
     """A socket that listens on the port, or on any free one for 0. Raises PermanentError when it cannot be used."""
     try:
-        listener = socket.create_server((host, port), backlog=BACKLOG)
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
         reason = str(error.strerror).partition(" (while")[0]  # Python adds the address, and we have said it
         raise PermanentError(
@@ -246,7 +247,8 @@ def port_of(listener: socket.socket) -> int:
 
 def page_url(host: str, port: int) -> str:
     """Where a browser on this machine finds the page."""
-    return f"http://{'127.0.0.1' if host in ('0.0.0.0', '') else host}:{port}"
+    host = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def wait_until_ready(page: str, between: Callable[[], None]) -> bool:

@@ -450,6 +450,8 @@ def prepare(folder: Path, torch: str) -> Trial:
     for path in (folder, videos):
         path.chmod(path.stat().st_mode | 0o055)  # for the users of the containers
     environ["VIDEOS"] = str(videos)
+    if at_hand := docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}", "pgvector/pgvector").split():
+        environ["REELMAP_POSTGRES_IMAGE"] = at_hand[0]
     (folder / "settings.env").write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
     subprocess.run(["make", "--silent", "secrets", f"SECRETS={environ['SECRETS']}"], cwd=ROOT, check=True)
     return Trial(

@@ -48,7 +48,7 @@ def test_a_key_is_made_before_the_first_start_and_revoked_while_it_runs(closed) 
     assert "POST /api/v1/jobs" in logs
     assert secret not in logs and cookie_secret not in logs
 
-    assert reelmap("keys", "revoke", "ada", "--folder", closed.folder).returncode == 0
+    assert reelmap("keys", "revoke", "ada", "--yes", "--folder", closed.folder).returncode == 0
     headers = {"Authorization": f"Bearer {key}"}
     until = time.monotonic() + 10
     while closed.call("GET", "/jobs", headers=headers).status_code != 401:

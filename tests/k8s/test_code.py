@@ -23,6 +23,7 @@ from tests.k8s.rendering import COMPONENTS, OVERLAYS, ROOT, Manifests, Pod, comb
 #: Settings that no manifest mentions, and why their default is right in a cluster too.
 DEFAULT_IS_RIGHT = {
     "own_models": "no models of your own until somebody has some; then in an overlay's settings.env",
+    "server": "the command line's",
     "lease_s": "a lease is about processes that die, which they do the same everywhere",
     "heartbeat_s": "goes with the lease",
     "backoff_s": "about servers of videos",

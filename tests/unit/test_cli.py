@@ -17,8 +17,8 @@ from shared.errors import ErrorKind, PermanentError
 from shared.settings import SettingError
 
 EVERY_COMMAND = (  # noqa: SIM905
-    "backup cancel cluster clusters delete doctor embed gc jobs keyframes keys models "
-    "restore retry search sources status submit up"
+    "backup cancel cluster clusterings clusters correct delete doctor embed export frames gc jobs keyframes keys "
+    "models remove restore retry search sources status submit up"
 ).split()
 
 
@@ -30,7 +30,9 @@ def test_every_command_explains_itself() -> None:
         assert len(result.output.splitlines()[2].strip()) > 20
 
 
-@pytest.mark.parametrize("name", [*sorted(set(EVERY_COMMAND) - {"keys", "up"}), "keys add", "keys list", "keys revoke"])
+@pytest.mark.parametrize(
+    "name", [*sorted(set(EVERY_COMMAND) - {"clusterings", "keys", "up"}), "keys add", "keys list", "keys revoke"]
+)
 def test_every_command_but_the_server_has_json(name: str) -> None:
     assert "--json" in CliRunner().invoke(commands, [*name.split(), "--help"]).output
 

@@ -19,6 +19,7 @@ from services.api.queries import jobs as queries
 from services.api.queries import key_frames as key_frame_queries
 from services.api.schemas import (
     AcceptedJob,
+    DryRun,
     IdempotencyHeaders,
     IfNoneMatchHeaders,
     Job,
@@ -36,10 +37,21 @@ blueprint = APIBlueprint("jobs", __name__, url_prefix=paths.API, tag="Jobs")
 
 @blueprint.post("/jobs")
 @blueprint.input(IdempotencyHeaders, location="headers")
+@blueprint.input(DryRun, location="query")
 @blueprint.input(JobRequest)
 @blueprint.output(AcceptedJob, 202)
-def submit_job(json_data: JobRequest, headers_data: IdempotencyHeaders) -> Response:
-    """Submit a job"""
+@blueprint.doc(responses={204: "What was sent can be submitted; nothing was done (`dry_run`)."})
+def submit_job(json_data: JobRequest, query_data: DryRun, headers_data: IdempotencyHeaders) -> Response:
+    """Submit a job
+
+    With `dry_run`, what would be refused is refused, and else nothing is done: to know before files are uploaded. Its
+    uploads may then be still to come.
+    """
+    if query_data.dry_run:
+        coming = [url.removeprefix("upload:") for url in json_data.videos if url.startswith("upload:")]
+        with transaction() as connection:
+            commands.check_job(connection, current_project_id(), service().settings, json_data, coming)
+        return current_app.response_class(status=204)
 
     def act(connection: Connection) -> tuple[str, list[str]]:
         return commands.submit_job(connection, current_project_id(), service().settings, json_data)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import Any
 
@@ -12,6 +13,8 @@ from shared.schema import is_usable, known_revisions, newest_revision, schema_re
 from shared.startup import Unfit, check_redis
 
 LEAST_POSTGRES = 16
+#: 0.8.2 to 0.8.4 mended a buffer overflow and HNSW indexes that were corrupt.
+LEAST_PGVECTOR = (0, 8, 5)
 #: Clocks that differ by more make times in logs and pages misleading. Leases do not care: they are the database's.
 MOST_SKEW_S = 5.0
 #: Share of Redis' memory above which it should get more.
@@ -36,6 +39,12 @@ def judge_postgres(number: int, shown: str, vector: str | None, *, is_offered: b
     if vector is None:
         what = "run CREATE EXTENSION vector, or migrate" if is_offered else "install pgvector on the server"
         return bad(f"The database has no pgvector; {what}.")
+    if tuple(int(part) for part in re.findall(r"\d+", vector)[:3]) < LEAST_PGVECTOR:
+        least = ".".join(map(str, LEAST_PGVECTOR))
+        return bad(
+            f"pgvector is of version {vector}; older than {least} it may write beyond its memory and make indexes that "
+            "miss rows. Install a newer one and run ALTER EXTENSION vector UPDATE."
+        )
     return good(f"Postgres {shown} with pgvector {vector}.")
 
 

@@ -98,7 +98,7 @@ def test_an_age_at_which_a_blob_may_wait_for_its_row_is_refused_while_something_
 ) -> None:
     refused = gc("--older-than", 0.9)
     assert refused.exit_code == 1
-    assert "What is younger than 1 hours may belong to a video that is being worked on" in refused.stderr
+    assert "What is younger than 1.5 hours may belong to work that is being done" in refused.stderr
     monkeypatch.setenv("REELMAP_KEYFRAMES_DEADLINE_S", "36000")
     assert "younger than 10.5 hours" in gc("--older-than", 10).stderr
 
@@ -128,7 +128,7 @@ def test_a_data_folder_is_looked_through_whether_it_runs_or_not(guard, tmp_path:
     young = orphan(folder / "blobs", "pictures/stray/1.jpg", age_s=60)
     # As `reelmap up` does: it holds the folder and runs the server.
     with FolderLock(folder, "a Reelmap"):
-        assert "being worked on" in gc("--folder", folder, "--older-than", 0, "--delete").stderr
+        assert "work that is being done" in gc("--folder", folder, "--older-than", 0, "--delete").stderr
         assert gc("--folder", folder, "--delete").exit_code == 0
         server.stop()
     assert young.exists()
@@ -150,7 +150,7 @@ def test_a_bucket_beside_a_data_folder_is_not_taken_for_its_own(
     open_blobs(settings).put("pictures/theirs/1.jpg", tmp_path / "picture")
     for name, value in settings.to_environ().items():
         monkeypatch.setenv(name, value)
-    assert "being worked on" in gc("--folder", folder, "--older-than", 0, "--delete").stderr
+    assert "work that is being done" in gc("--folder", folder, "--older-than", 0, "--delete").stderr
     orphan(folder / "blobs", "pictures/stray/1.jpg", age_s=60)
     refused = gc("--folder", folder, "--delete")
     assert refused.exit_code == 1 and "there are pictures in" in refused.stderr

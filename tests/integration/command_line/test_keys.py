@@ -49,21 +49,21 @@ def test_a_key_is_printed_alone_on_standard_output_and_works(reelmap, database: 
     assert "ci" in reelmap("list", "--project", "films").stdout
     assert "no project 'music'" in reelmap("list", "--project", "music").stderr
 
-    assert reelmap("revoke", "ci").stdout.startswith("Revoked the key 'ci'")
+    assert reelmap("revoke", "ci", "--yes").stdout.startswith("Revoked the key 'ci'")
     with database.transaction() as connection:
         assert keys.authenticate(connection, added.stdout.strip()) is None
-    assert "no usable key" in reelmap("revoke", "ci").stderr
+    assert "no usable key" in reelmap("revoke", "ci", "--yes").stderr
 
 
 def test_a_key_is_named_by_name_prefix_or_id_and_doubt_is_said(reelmap) -> None:
     first = json.loads(reelmap("add", "ci", "--role", "reader", "--json").stdout)
     second = json.loads(reelmap("add", "ci", "--role", "reader", "--project", "films", "--json").stdout)
     assert KEY.fullmatch(first["key"] + "\n")
-    doubt = reelmap("revoke", "ci")
+    doubt = reelmap("revoke", "ci", "--yes")
     assert doubt.exit_code == 1
     assert first["id"] in doubt.stderr and second["id"] in doubt.stderr
-    assert json.loads(reelmap("revoke", second["id"], "--json").stdout) == {"revoked": second["id"]}
-    assert reelmap("revoke", f"rmk_{first['prefix']}").exit_code == 0
+    assert json.loads(reelmap("revoke", second["id"], "--yes", "--json").stdout) == {"revoked": second["id"]}
+    assert reelmap("revoke", f"rmk_{first['prefix']}", "--yes").exit_code == 0
 
 
 def test_a_wrong_command_says_what_is_wrong_and_repeats_no_key(reelmap) -> None:
@@ -72,7 +72,7 @@ def test_a_wrong_command_says_what_is_wrong_and_repeats_no_key(reelmap) -> None:
     assert reelmap("add", "ci").exit_code == 2
     assert "already" in reelmap("add", "ci", "--role", "reader").stderr
     assert "printable" in reelmap("add", "a\nb", "--role", "reader").stderr
-    refused = reelmap("revoke", text_)
+    refused = reelmap("revoke", text_, "--yes")
     assert refused.exit_code == 1
     assert text_ not in refused.output
 

@@ -22,6 +22,7 @@ from services.dispatcher.dispatch import Dispatcher
 from services.local import backup as local
 from services.local.archive import new_archive, read_archive
 from services.local.installation import open_installation
+from services.local.lock import FolderLock
 from services.local.supervisor import Supervisor
 from shared.db import Database, migrate
 from shared.errors import PermanentError
@@ -281,3 +282,53 @@ def test_a_folder_without_a_reelmap_is_said(tmp_path):
     with pytest.raises(PermanentError, match="There is no Reelmap in"):
         local.backup(tmp_path, tmp_path / "backup.tar")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_backup_that_was_killed_is_seen_and_taken_over_by_the_next(running, folder, tmp_path):
+    file = tmp_path / "backup.tar"
+    left = tmp_path / "backup.tar.unfinished"
+    left.mkdir()
+    (left / "archive.tar").write_bytes(bytes(1000))
+    (left / "lock").write_bytes(b"")
+    local.backup(folder, file)
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith("backup")) == ["backup.tar"]
+    with FolderLock(make(left), "a backup"), pytest.raises(PermanentError, match="is in use by a backup"):
+        file.unlink()
+        local.backup(folder, file)
+
+
+def make(path: Path) -> Path:
+    path.mkdir()
+    return path
+
+
+@pytest.mark.parametrize("moved_up", [(), ("blobs",)])
+def test_a_restore_that_was_interrupted_is_named_and_goes_on(moved_up, running, folder, tmp_path):
+    file, half = tmp_path / "backup.tar", tmp_path / "half"
+    local.backup(folder, file)
+    for part in (".restoring/postgres/data", *moved_up):
+        (half / part).mkdir(parents=True)
+    with pytest.raises(PermanentError, match=r"A restore into .* was interrupted"), open_installation(half):
+        pass
+    with pytest.raises(PermanentError, match=r"A restore into .* was interrupted"), open_installation(half, make=True):
+        pass
+    with FolderLock(half / ".restoring", "a restore"):
+        with pytest.raises(PermanentError, match="in use by a restore"), open_installation(half):
+            pass
+        with pytest.raises(PermanentError, match="in use by a restore"):
+            local.restore(file, half)
+    before = all_rows(running.database), all_blobs(folder)
+    local.restore(file, half)
+    assert (rows_of(half), all_blobs(half)) == before
+    assert not (half / ".restoring").exists()
+
+
+@pytest.mark.parametrize("behind", [b"x", bytes(100_000) + b"x"])
+def test_what_is_added_behind_a_backup_is_refused(behind, running, folder, tmp_path):
+    file, elsewhere = tmp_path / "backup.tar", tmp_path / "elsewhere"
+    local.backup(folder, file)
+    with file.open("ab") as end:
+        end.write(behind)
+    with pytest.raises(PermanentError, match="something was added behind its end"):
+        local.restore(file, elsewhere)
+    assert not elsewhere.exists()

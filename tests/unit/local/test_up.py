@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import importlib.util
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from services.local import up
+from services.local.installation import make_folder
 from shared.errors import PermanentError
 from shared.pipeline import Queue
 from shared.settings import SettingError, Settings, load_settings
@@ -203,3 +205,35 @@ def test_without_a_key_nothing_starts_that_others_could_reach(database_url: str,
         keys.add_key(connection, DEFAULT_PROJECT_ID, "ada", Role.ADMIN)
     database.dispose()
     up.require_a_key(database_url, "0.0.0.0", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("host", "page"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:8000"),
+        ("0.0.0.0", "http://127.0.0.1:8000"),
+        ("", "http://127.0.0.1:8000"),
+        ("::1", "http://[::1]:8000"),
+        ("::", "http://[::1]:8000"),
+        ("localhost", "http://localhost:8000"),
+    ],
+)
+def test_the_page_has_an_address_that_a_browser_takes(host, page):
+    assert up.page_url(host, 8000) == page
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost"])
+def test_every_kind_of_address_can_be_listened_on(host):
+    with up.listen(host, 0) as listener, socket.create_connection((host, up.port_of(listener)), timeout=5):
+        pass
+
+
+@pytest.mark.parametrize("part", ["logs", "work", "."])
+def test_a_file_in_the_place_of_a_folder_is_named(part, tmp_path):
+    folder = tmp_path / "data"
+    file = folder if part == "." else folder / part
+    file.parent.mkdir(exist_ok=True)
+    file.write_text("")
+    with pytest.raises(PermanentError, match=rf"{re.escape(str(file))} is a file, and a folder is needed"):
+        make_folder(folder / "work" / "keyframes")
+        make_folder(folder / "logs")

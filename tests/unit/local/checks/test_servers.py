@@ -11,13 +11,16 @@ REDIS = {"redis_version": "7.2.1", "maxmemory_policy": "noeviction", "used_memor
 
 
 def test_a_postgres_that_fits():
-    assert judge_postgres(160004, "16.4", "0.8.0", is_offered=True)[0] is Verdict.GOOD
+    for vector in ("0.8.5", "0.8.6", "0.10.0", "1.0"):
+        assert judge_postgres(160004, "16.4", vector, is_offered=True)[0] is Verdict.GOOD
 
 
 @pytest.mark.parametrize(
     ("number", "vector", "is_offered", "said"),
     [
         (150010, "0.8.0", True, "Reelmap needs 16 or newer"),
+        (170000, "0.8.4", True, "pgvector is of version 0.8.4; older than 0.8.5"),
+        (170000, "0.7", True, "pgvector is of version 0.7; older than 0.8.5"),
         (170000, None, True, "The database has no pgvector; run CREATE EXTENSION vector, or migrate."),
         (170000, None, False, "install pgvector on the server"),
     ],
