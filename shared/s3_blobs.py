@@ -20,9 +20,10 @@ from boto3.s3.transfer import TransferConfig
 
 from shared import failpoints
 from shared.blobs import BlobEntry, BlobMissing, UnfinishedPut, is_name, parts_of
+from shared.buckets import BucketPlace
 from shared.errors import ErrorKind, TransientError
 from shared.s3 import ATTEMPTS, ERRORS, S3, code_of, is_missing, reason_of
-from shared.settings import MEBIBYTE, Place
+from shared.settings import MEBIBYTE
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
@@ -46,7 +47,7 @@ _PICTURE_HEADERS = {"ContentType": "image/jpeg", "CacheControl": "private, max-a
 class S3Blobs:
     """A blob store at a place of an object store."""
 
-    def __init__(self, store: S3, place: Place) -> None:
+    def __init__(self, store: S3, place: BucketPlace) -> None:
         self._store = store
         self._bucket = place.bucket
         self._prefix = place.prefix

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import quote, urlsplit
 
+from shared.buckets import BucketPlace, parse_place
 from shared.pipeline import Stage
 
 PREFIX = "REELMAP_"
@@ -32,13 +32,6 @@ MIN_COOKIE_SECRET = 32
 
 class SettingError(ValueError):
     """A setting cannot be used; the message names the variable, the value and what is expected."""
-
-
-class Place(NamedTuple):
-    """Where in an object store. prefix: what all names there start with: "", or something that ends in a slash."""
-
-    bucket: str
-    prefix: str
 
 
 def _secret() -> Any:
@@ -140,14 +133,14 @@ class Settings:
         return self.work_folder or Path(tempfile.gettempdir(), "reelmap")
 
     @property
-    def blobs_place(self) -> Place | None:
+    def blobs_place(self) -> BucketPlace | None:
         """Where in an object store pictures and uploads live; None for a folder."""
-        return _place(self.blobs_bucket) if self.blobs_bucket else None
+        return parse_place(self.blobs_bucket) if self.blobs_bucket else None
 
     @property
-    def s3_source_places(self) -> tuple[Place, ...]:
+    def s3_source_places(self) -> tuple[BucketPlace, ...]:
         """Where in an object store jobs may take videos from."""
-        return tuple(_place(text) for text in self.s3_sources.split(",")) if self.s3_sources.strip() else ()
+        return tuple(parse_place(text) for text in self.s3_sources.split(",")) if self.s3_sources.strip() else ()
 
     @property
     def fetch_port_numbers(self) -> frozenset[int] | None:
@@ -223,23 +216,6 @@ def _port(text: str) -> int:
     if not 0 < port < 65536:
         raise ValueError(text)
     return port
-
-
-#: What AWS allows; others allow no more that matters.
-_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
-_PREFIX_PART = re.compile(r"(?!\.+$)[A-Za-z0-9._-]+")
-
-
-def _place(text: str) -> Place:
-    bucket, _, prefix = text.strip().partition("/")
-    parts = prefix.removesuffix("/").split("/") if prefix else []
-    if not _BUCKET.fullmatch(bucket) or not all(_PREFIX_PART.fullmatch(part) for part in parts):
-        raise ValueError(text)
-    return Place(bucket, "".join(f"{part}/" for part in parts))
-
-
-def _overlap(prefix: str, other: str) -> bool:
-    return prefix.startswith(other) or other.startswith(prefix)
 
 
 def _json_object(text: str) -> Mapping[str, Any]:
@@ -336,7 +312,7 @@ def _check_object_storage(settings: Settings) -> None:
         ) from None
     own = settings.blobs_place
     for place in places:
-        if own and own.bucket == place.bucket and _overlap(own.prefix, place.prefix):
+        if own and own.overlaps(place):
             raise SettingError(
                 f"{PREFIX}S3_SOURCES opens {place.bucket}/{place.prefix}, where the pictures and uploads of all "
                 f"projects are ({PREFIX}BLOBS_BUCKET); give them a bucket or a prefix of their own"

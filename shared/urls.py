@@ -16,6 +16,7 @@ from urllib.parse import SplitResult, quote, urlsplit
 
 import idna
 
+from shared.buckets import BucketPlace, is_bucket_name
 from shared.clean_text import quoted
 from shared.errors import ErrorKind, PermanentError
 
@@ -26,7 +27,6 @@ BUCKET_SCHEME = "s3"
 MAX_KEY_BYTES = 1024
 
 _HOST = re.compile(r"(?=.{1,253}\Z)[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*")
-_BUCKET = re.compile(r"(?!.*\.\.)[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _UPLOAD_ID = re.compile(r"[0-9A-Za-z_-]{1,64}")
 # What RFC 3986 allows unescaped in a path or query, and "%" because what is escaped already stays as it is.
 _SAFE_IN_TARGET = "/?:@!$&'()*+,;=-._~%[]|"
@@ -62,9 +62,9 @@ class SourceUrl:
         """Whose patience the fetch uses: the host, or the bucket, which may be called like a host."""
         return f"{BUCKET_SCHEME}://{self.host}" if self.scheme == BUCKET_SCHEME else self.host
 
-    def is_in(self, places: Iterable[tuple[str, str]]) -> bool:
-        """Whether an s3 URL names something at one of these (bucket, prefix); prefixes are "" or end in a slash."""
-        return any(self.host == bucket and self.target.startswith(prefix) for bucket, prefix in places)
+    def is_in(self, places: Iterable[BucketPlace]) -> bool:
+        """Whether an s3 URL names something at one of these."""
+        return any(place.holds(self.host, self.target) for place in places)
 
     @property
     def authority(self) -> str:
@@ -125,7 +125,7 @@ def _upload(text: str, parts: SplitResult) -> SourceUrl:
 def _in_bucket(text: str) -> SourceUrl:
     """As the tools of AWS read it: what follows the bucket is the key, and nothing in it is decoded."""
     bucket, _, key = text[5:].partition("/")
-    if not _BUCKET.fullmatch(bucket):
+    if not is_bucket_name(bucket):
         raise _refused(text, "an object in a bucket is written s3://bucket/key, the bucket in small letters and digits")
     if not key or key.endswith("/"):
         raise _refused(text, "it names a bucket or a folder; submit the address of each video in it")

@@ -21,6 +21,7 @@ from services.keyframes.choosing.shots import Shot
 from services.keyframes.reading.frames import VideoFacts, VideoReader
 from services.keyframes.reading.limits import DecodeLimits
 from services.keyframes.reading.pictures import longest_side_px, rgb
+from shared.catalog import DEFAULT_STRATEGY
 from shared.errors import ErrorKind, PermanentError, TransientError
 from shared.parameters import BadParameter, make
 from shared.pictures import SMALL_PICTURE_PX
@@ -32,8 +33,6 @@ PICTURE_VERSION = 2
 ANALYSIS_PX = 960
 PICTURE_QUALITY = 90
 SMALL_PICTURE_QUALITY = 85
-
-DEFAULT_STRATEGY = "shots"
 
 
 @dataclass(frozen=True)

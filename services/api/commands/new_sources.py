@@ -9,8 +9,9 @@ from sqlalchemy import Connection, text
 
 from services.api.problems import FieldError, Invalid, TooLarge
 from services.api.schemas import MAX_URLS
+from shared.buckets import BucketPlace
 from shared.errors import PermanentError
-from shared.settings import Place, Settings
+from shared.settings import Settings
 from shared.sources import LEVELS_OF_LISTS, NewSource
 from shared.urls import BUCKET_SCHEME, UPLOAD_SCHEME, SourceUrl, not_opened, parse_source_url
 
@@ -50,7 +51,7 @@ def new_sources(
     return list(found.values()), list(repeated)
 
 
-def _parse(urls: Sequence[str], places: Sequence[Place]) -> tuple[list[tuple[str, SourceUrl]], list[FieldError]]:
+def _parse(urls: Sequence[str], places: Sequence[BucketPlace]) -> tuple[list[tuple[str, SourceUrl]], list[FieldError]]:
     parsed: list[tuple[str, SourceUrl]] = []
     errors: list[FieldError] = []
     for index, url in enumerate(urls):

@@ -24,8 +24,9 @@ from types import TracebackType
 from typing import Any
 
 from services.keyframes.cell import sandbox
-from services.keyframes.extraction import ANALYSIS_PX, DEFAULT_STRATEGY, Extraction, picture_files
+from services.keyframes.extraction import ANALYSIS_PX, Extraction, picture_files
 from services.keyframes.reading.limits import DecodeLimits
+from shared.catalog import DEFAULT_STRATEGY
 from shared.errors import ErrorKind, PermanentError, ReelmapError, TransientError
 
 CHECK_EVERY_S = 1.0

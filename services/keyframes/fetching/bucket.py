@@ -15,6 +15,7 @@ from typing import Any
 from services.keyframes.fetching.direct import Download
 from services.keyframes.fetching.limits import FetchLimits
 from services.keyframes.fetching.receiving import Receiver, watched
+from shared.buckets import BucketPlace
 from shared.clean_text import quoted
 from shared.errors import ErrorKind, PermanentError, ReelmapError, TransientError
 from shared.urls import SourceUrl, not_opened
@@ -28,11 +29,10 @@ _CONTINUATIONS = 3
 class Buckets:
     """What s3 URLs may name, and who gets it.
 
-    places: (bucket, prefix) pairs, each prefix "" or ending in a slash. connect: gives a client of boto3 for S3; called
-    where it is first needed, because importing boto3 takes a while.
+    connect: gives a client of boto3 for S3; called where it is first needed, because importing boto3 takes a while.
     """
 
-    places: Sequence[tuple[str, str]]
+    places: Sequence[BucketPlace]
     connect: Callable[[], Any]
 
 

@@ -177,7 +177,7 @@ def test_a_place_is_a_bucket_and_a_prefix(text, place):
 
 
 @pytest.mark.parametrize(
-    "text", ["/pictures", "Pictures", "pictures//a", "pictures/../a", "s3://pictures", "a b", "-ab"]
+    "text", ["/pictures", "Pictures", "pictures//a", "pictures/../a", "s3://pictures", "a b", "-ab", "a..b"]
 )
 def test_what_is_no_place_is_refused(text):
     with pytest.raises(SettingError, match=r"REELMAP_BLOBS_BUCKET is .*; expected the name of a bucket"):

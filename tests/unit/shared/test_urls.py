@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from shared.buckets import BucketPlace
 from shared.errors import ErrorKind, PermanentError
 from shared.urls import not_opened, parse_source_url
 
@@ -139,7 +140,7 @@ def test_a_password_is_not_repeated_in_the_reason() -> None:
     ],
 )
 def test_a_place_opens_what_lies_below_it_and_nothing_beside_it(url: str, is_open: bool) -> None:
-    assert parse_source_url(url).is_in([("archive", ""), ("shared", "videos/")]) is is_open
+    assert parse_source_url(url).is_in([BucketPlace("archive", ""), BucketPlace("shared", "videos/")]) is is_open
 
 
 def test_who_asks_for_what_is_not_opened_is_told_what_to_do_and_not_what_is() -> None:

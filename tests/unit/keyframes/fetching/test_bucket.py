@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from services.keyframes.fetching.fetch import Buckets, Fetched, FetchLimits, Reach, fetch
+from shared.buckets import BucketPlace
 from shared.errors import ErrorKind, PermanentError, ReelmapError, TransientError
 from shared.s3 import S3
 from shared.settings import Settings
@@ -46,7 +47,7 @@ def take(
 ) -> Fetched:
     settings = Settings(s3_endpoint=endpoint, s3_access_key="test", s3_secret_key="test")
     store = S3(settings, read_timeout_s=limits.read_timeout_s, attempts=1)
-    buckets = Buckets(places, lambda: store.client)
+    buckets = Buckets([BucketPlace(*place) for place in places], lambda: store.client)
     try:
         return fetch(url, folder, limits, reach=Reach(), check=check, buckets=buckets)
     finally:
@@ -74,7 +75,7 @@ def test_what_is_not_opened_is_not_asked_for(bucket, tmp_path, limits) -> None:
     def connect() -> Any:
         raise AssertionError("asked for a client")
 
-    for buckets in (None, Buckets([(bucket, "videos/")], connect)):
+    for buckets in (None, Buckets([BucketPlace(bucket, "videos/")], connect)):
         with pytest.raises(PermanentError, match="does not fetch from there") as caught:
             fetch(
                 f"s3://{bucket}/videos-secret/a.mp4",
