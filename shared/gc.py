@@ -44,6 +44,9 @@ _ROWS = (
     ("uploads of no job", "uploads", f"{_OLD} AND {_UNUSED_UPLOAD}"),
 )
 
+#: Tables whose rows have tasks of their own -> by which column of `tasks`.
+_SUBJECTS = {"queries": "query_id", "exports": "export_id"}
+
 
 @dataclass
 class Garbage:
@@ -194,9 +197,9 @@ def _old_rows(database: Database, kind: str, table: str, goes: str, *, older_tha
             lock = f"SELECT u.id FROM uploads u WHERE u.{goes} ORDER BY u.id FOR UPDATE SKIP LOCKED"
             values["ids"] = list(connection.execute(text(lock), values).scalars())
             goes += " AND u.id = ANY(CAST(:ids AS uuid[]))"
-        elif delete and table == "queries":
+        elif delete and (subject := _SUBJECTS.get(table)):
             # Their tasks go with them, and tasks come first in the order of locks.
-            lock = f"SELECT t.id FROM tasks t JOIN queries u ON u.id = t.query_id WHERE u.{goes} ORDER BY t.id"
+            lock = f"SELECT t.id FROM tasks t JOIN {table} u ON u.id = t.{subject} WHERE u.{goes} ORDER BY t.id"
             connection.execute(text(f"{lock} FOR UPDATE OF t"), values)
         if delete:
             found = f"DELETE FROM {table} u WHERE u.{goes} RETURNING u.created_at"

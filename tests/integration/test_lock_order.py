@@ -19,11 +19,14 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from services.api.commands import clusterings as clustering_commands
+from services.api.commands import exports as export_commands
 from services.api.commands import jobs as commands
 from services.api.commands import sources as source_commands
 from services.api.commands.deletion import delete_job
-from services.api.problems import Conflict, Invalid, NotFound
-from services.api.schemas import ClusteringRequest
+from services.api.problems import Conflict, Invalid, NotFound, TooMany
+from services.api.schemas import ClusteringRequest, ExportRequest
+from services.exports import store as exports_store
+from services.exports.store import WrittenExport
 from shared import gc, tasks
 from shared.db import Database
 from shared.errors import ErrorKind, PermanentError, TransientError
@@ -65,13 +68,23 @@ class Crowd:
     def new_job(self) -> str:
         return self.rows.job(sources=SOURCES, models=MODELS)
 
+    def upload(self) -> str:
+        """The URL of an upload, mostly of one that others name too."""
+        if there := self.rows.one("SELECT 'upload:' || id FROM uploads WHERE random() < 0.7 LIMIT 1"):
+            return there
+        return self.rows.one(
+            """INSERT INTO uploads (project_id, file_name, size_bytes, sha256, blob)
+            VALUES (:project, 'a.mp4', 1, 'x', 'uploads/' || gen_random_uuid()) RETURNING 'upload:' || id""",
+            project=DEFAULT_PROJECT_ID,
+        )
+
     def run(self, number: int, act: Callable[[random.Random], str]) -> None:
         chance = random.Random(SEED * 1000 + number)
         while not self.over.is_set():
             try:
                 self.acts[act(chance)] += 1
-            except (NotFound, Conflict, Invalid):
-                pass  # somebody deleted, cancelled or finished the job, or it has that URL
+            except (NotFound, Conflict, Invalid, TooMany):
+                pass  # somebody deleted, cancelled or finished the job, it has that URL, or there are many exports
             except DBAPIError as error:
                 if getattr(error.orig, "pgcode", None) != "40P01":
                     self.broken.append(error)
@@ -85,7 +98,7 @@ class Crowd:
     # --- workers
 
     def work(self, chance: random.Random) -> str:
-        queue = chance.choice([Queue.KEYFRAMES, Queue.EMBEDDING, Queue.EMBEDDING, Queue.CLUSTERING])
+        queue = chance.choice([Queue.KEYFRAMES, Queue.EMBEDDING, Queue.EMBEDDING, Queue.CLUSTERING, Queue.EXPORTS])
         ids = self.rows.task_ids(queue.value)
         claims = self.rows.claim(*chance.sample(ids, min(len(ids), 4)))
         if claims and queue is Queue.EMBEDDING:
@@ -116,6 +129,11 @@ class Crowd:
             rows.cut_up(claim, sha256=f"sha-{(number or 0) % VIDEOS}")
         elif claim.queue is Queue.EMBEDDING:
             rows.embed(claim)
+        elif claim.queue is Queue.EXPORTS:
+            with self.database.transaction() as connection:
+                work = exports_store.load(connection, claim)
+            if work:
+                rows.save(claim, exports_store, WrittenExport(f"exports/{claim.task_id}", 1, 1), work)
         else:
             try:
                 rows.cluster(claim)
@@ -130,6 +148,8 @@ class Crowd:
         how = chance.choice(["cancel", "cancel", "retry", "retry", "sources", "models", "clustering", "delete"])
         if chance.random() < 0.2:
             return self.change_sources(chance, job_id)
+        if chance.random() < 0.2:
+            return self.export(chance, job_id)
         if how == "delete":
             delete_job(self.database, self.blobs, DEFAULT_PROJECT_ID, job_id)
             self.jobs[self.jobs.index(job_id)] = self.new_job()  # one of two who delete it at once is told otherwise
@@ -159,12 +179,23 @@ class Crowd:
         elif how == "remove" and source_id:
             source_commands.remove(*where, job_id, source_id)
         elif how == "correct" and source_id:
-            url = f"https://example.org/{chance.randrange(1000)}"
+            url = chance.choice([f"https://example.org/{chance.randrange(1000)}", self.upload()])
             source_commands.correct(*where, self.settings, job_id, source_id, url, expand=False)
         elif made := self.rows.one("SELECT id FROM clusterings ORDER BY random() LIMIT 1"):
             with self.database.transaction() as connection:
                 clustering_commands.delete(connection, DEFAULT_PROJECT_ID, made)
         return how
+
+    def export(self, chance: random.Random, job_id: str) -> str:
+        if chance.random() < 0.5 and (there := self.rows.one("SELECT id FROM exports ORDER BY random() LIMIT 1")):
+            if chance.random() < 0.5:
+                self.rows.do("UPDATE exports SET expires_at = now() WHERE id = :id", id=there)
+                return "export expires"
+            export_commands.delete(self.database, self.blobs, DEFAULT_PROJECT_ID, there)
+            return "delete export"
+        with self.database.transaction() as connection:
+            export_commands.ask_for(connection, DEFAULT_PROJECT_ID, self.settings, ExportRequest(job_id=job_id))
+        return "export"
 
     # --- two dispatchers, one of which tidies up
 

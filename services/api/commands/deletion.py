@@ -46,9 +46,9 @@ def delete_blobs(blobs: BlobStore, names: Sequence[str]) -> None:
 def _delete_rows(connection: Connection, job_id: str) -> list[str]:
     """Returns the names of the blobs that no row names any more."""
     # Waits for workers that are saving, and fences those that would save later; the job's row is ours from here on.
-    tasks.lock_export_tasks(connection, job_id=job_id)
     if tasks.lock_whole_job(connection, job_id) is None:
         raise job_not_found(job_id)
+    tasks.lock_export_tasks(connection, job_id=job_id)
     used = hold_used(connection, "job_id = CAST(:job AS uuid)", job=job_id)
     exports = connection.execute(
         text("DELETE FROM exports WHERE job_id = :job RETURNING blob"), {"job": job_id}

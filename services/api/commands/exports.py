@@ -38,6 +38,9 @@ def ask_for(connection: Connection, project_id: str, settings: Settings, request
     if len(given) != 1:
         invalid(given[1] if given else "job_id", f"say what is to be exported: one of {', '.join(_SUBJECTS)}")
     job_id, subject = _subject(connection, project_id, request)
+    if job_id is not None:
+        tasks.share_jobs(connection, [job_id])
+        jobs.require_job(connection, project_id, job_id)  # it may have been deleted since
     _check_room(connection, project_id)
     expires_at = text("now() + make_interval(secs => :kept_s)").bindparams(kept_s=settings.exports_kept_days * DAY_S)
     export_id: str = connection.execute(
