@@ -81,7 +81,7 @@ def change_clustering(clustering_id: str, json_data: ClusteringChange) -> Cluste
 def delete_clustering(clustering_id: str) -> Response:
     """Delete a clustering; key frames and vectors stay
 
-    One that the job is still making cannot be deleted: cancel the job, or wait.
+    One that a job at work makes, or would make again, cannot be deleted: cancel the job, or wait.
     """
     write(lambda connection: commands.delete(connection, current_project_id(), clustering_id))
     return current_app.response_class(status=204)

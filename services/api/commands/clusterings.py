@@ -73,11 +73,24 @@ def delete(connection: Connection, project_id: str, clustering_id: str) -> str:
     state = connection.execute(
         text("SELECT state FROM tasks WHERE clustering_id = :id FOR UPDATE"), {"id": clustering_id}
     ).scalar()
-    if not clustering.asked and state in OPEN_TASK_STATES:
-        raise Conflict("The job is still making this clustering. Wait until it is done, or cancel the job first.")
+    if not clustering.asked and (state in OPEN_TASK_STATES or _is_wanted(connection, clustering_id)):
+        raise Conflict("The job still wants this clustering. Wait until the job is done, or cancel it first.")
     connection.execute(text(f"SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT_S}s'"))
     connection.execute(clusterings.delete().where(clusterings.c.id == clustering_id))
     return clustering.job_id
+
+
+def _is_wanted(connection: Connection, clustering_id: str) -> bool:
+    """Whether it is of the round that its job is at, which would make it again when another of its tasks ends."""
+    wanted: bool = connection.execute(
+        text(
+            """SELECT EXISTS (
+                SELECT FROM clusterings c JOIN jobs j ON j.id = c.job_id AND j.round = c.round
+                WHERE c.id = :id AND j.state IN ('queued', 'running'))"""
+        ),
+        {"id": clustering_id},
+    ).scalar_one()
+    return wanted
 
 
 def _model(model: str | None, models: list[str]) -> str:

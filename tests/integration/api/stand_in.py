@@ -115,10 +115,11 @@ class Workers:
             file.flush()
             self.service.blobs.put(name, Path(file.name))
 
-    def embed(self, job_id: str) -> None:
+    def embed(self, job_id: str, model: str | None = None) -> None:
         """Give every key frame of every queued chunk a vector, on a line from the first axis to the second."""
+        where = "t.job_id = :job AND t.queue = 'embedding' AND t.model = coalesce(:model, t.model)"
         with self.service.database.transaction() as connection:
-            for claim in self.claim(connection, "t.job_id = :job AND t.queue = 'embedding'", job=job_id):
+            for claim in self.claim(connection, where, job=job_id, model=model):
                 assert tasks.succeed(connection, claim)
                 connection.execute(
                     text("INSERT INTO models (name, dimension) VALUES (:name, 3) ON CONFLICT DO NOTHING"),

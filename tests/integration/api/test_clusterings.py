@@ -298,6 +298,22 @@ def test_a_clustering_that_the_job_is_making_is_not_deleted(client, submit, work
     assert client.delete(clustering["links"]["self"]).status_code == 204
 
 
+def test_a_clustering_of_a_job_that_goes_on_is_not_deleted_to_come_back(client, submit, workers):
+    job_id = submit(1, models=["hog_color", "tiny"])["id"]
+    workers.extract(job_id)
+    workers.embed(job_id, model="hog_color")
+    workers.cluster(job_id)
+    [clustering] = client.get(f"/api/v1/jobs/{job_id}/clusterings").json["clusterings"]
+    assert (clustering["state"], client.get(f"/api/v1/jobs/{job_id}").json["state"]) == ("succeeded", "running")
+    answer = client.delete(clustering["links"]["self"])
+    assert (answer.status_code, "still wants" in answer.json["detail"]) == (409, True)
+    workers.embed(job_id)
+    workers.cluster(job_id)
+    assert client.delete(clustering["links"]["self"]).status_code == 204
+    [other] = client.get(f"/api/v1/jobs/{job_id}/clusterings").json["clusterings"]
+    assert (other["model"], client.get(f"/api/v1/jobs/{job_id}").json["state"]) == ("tiny", "succeeded")
+
+
 def test_readers_neither_name_nor_delete(with_key):
     reader = with_key("reader")
     address = f"/api/v1/clusterings/{UNKNOWN}"
