@@ -18,6 +18,7 @@ from services.api.form_files import FormFiles
 from services.api.form_parser import MAX_PARTS, MAX_TEXT_BYTES, FormParser
 from services.api.key_checks import KeyChecks
 from services.api.rates import Rates
+from services.api.schemas import ID_BEGINNING
 from shared import catalog, failpoints
 from shared.blob_stores import open_blobs
 from shared.db import Database
@@ -36,18 +37,10 @@ DATABASE_PATIENCE_S = 3
 STORE_PATIENCE_S = 5
 
 
-def _beginning_of_an_id() -> str:
-    """Groups of 8, 4, 4, 4 and 12 digits with dashes between them, of which all but the first may be cut off."""
-    digit, pattern = "[0-9a-fA-F]", ""
-    for digits in (12, 4, 4, 4):
-        pattern = f"(?:-{digit}{{0,{digits - 1}}}|-{digit}{{{digits}}}{pattern})?"
-    return f"{digit}{{8}}{pattern}"
-
-
 class _Id(BaseConverter):
     """A row's id in an address, or its beginning; anything else is no address of ours."""
 
-    regex = _beginning_of_an_id()
+    regex = ID_BEGINNING
 
     def to_python(self, value: str) -> str:
         return value.lower()

@@ -31,6 +31,18 @@ MAX_FILE_NAME = 255
 ID_PATTERN = r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
 
 
+def _beginning_of_an_id() -> str:
+    """Groups of 8, 4, 4, 4 and 12 digits with dashes between them, of which all but the first may be cut off."""
+    digit, pattern = "[0-9a-fA-F]", ""
+    for digits in (12, 4, 4, 4):
+        pattern = f"(?:-{digit}{{0,{digits - 1}}}|-{digit}{{{digits}}}{pattern})?"
+    return f"{digit}{{8}}{pattern}"
+
+
+#: Without anchors. See `short_ids`.
+ID_BEGINNING = _beginning_of_an_id()
+
+
 def _utc(moment: datetime) -> datetime:
     return moment.astimezone(UTC).replace(microsecond=0)
 
@@ -56,6 +68,12 @@ def _id_of_a_job(text: str) -> str:
     return text
 
 
+def _beginning(text: str) -> str:
+    if not re.fullmatch(ID_BEGINNING, text):
+        raise ValueError("this is no id, nor the beginning of one, which has at least 8 characters")
+    return text.lower()
+
+
 def _printable(text: str) -> str:
     if not text.isprintable() or not text.strip():
         raise ValueError("it is empty, or holds a character that cannot be shown")
@@ -69,6 +87,8 @@ def _split(value: Any) -> Any:
 #: In UTC, to the second below.
 Time = Annotated[datetime, AfterValidator(_utc)]
 Id = Annotated[str, Field(pattern=ID_PATTERN, json_schema_extra={"format": "uuid"})]
+#: An id in a request, or its beginning: `short_ids.completed` puts the whole one in its place.
+GivenId = Annotated[str, AfterValidator(_beginning), Field(json_schema_extra={"pattern": f"^{ID_BEGINNING}$"})]
 JobId = Annotated[str, AfterValidator(_id_of_a_job), Field(json_schema_extra={"pattern": ID_PATTERN, "format": "uuid"})]
 Words = Annotated[str, AfterValidator(_storable)]
 ModelName = Annotated[
@@ -175,7 +195,7 @@ class ClusteringChange(Request):
 
 
 Limit = Annotated[int, Field(ge=1, le=MAX_LIMIT)]
-JobIds = Annotated[list[JobId], Field(max_length=MAX_JOBS_OF_A_SEARCH)]
+JobIds = Annotated[list[GivenId], Field(max_length=MAX_JOBS_OF_A_SEARCH)]
 #: The same where lists are written as text, with commas between the ids.
 JobIdsAsText = Annotated[JobIds | None, BeforeValidator(_split, json_schema_input_type=str)]
 
@@ -187,8 +207,8 @@ class SearchRequest(Request):
     there is a vector of. A picture that was sent for another model is embedded again, and need not be sent again.
     """
 
-    key_frame_id: Id | None = None
-    query_id: Id | None = None
+    key_frame_id: GivenId | None = None
+    query_id: GivenId | None = None
     jobs: JobIds | None = None
     model: ModelName | None = None
     limit: Limit = DEFAULT_LIMIT
@@ -209,8 +229,8 @@ class ExportedSearch(Request):
     jobs: all of them when left out. model: when left out, one that there are vectors of.
     """
 
-    key_frame_id: Id | None = None
-    query_id: Id | None = None
+    key_frame_id: GivenId | None = None
+    query_id: GivenId | None = None
     jobs: JobIds | None = None
     model: ModelName | None = None
     limit: Annotated[int, Field(ge=1, le=MAX_EXPORTED_RESULTS)] = DEFAULT_LIMIT
@@ -219,9 +239,9 @@ class ExportedSearch(Request):
 class ExportRequest(Request):
     """What is to be exported: one of `job_id`, `clustering_id`, `cluster_id`, `search`. format: `GET /formats`."""
 
-    job_id: Id | None = None
-    clustering_id: Id | None = None
-    cluster_id: Id | None = None
+    job_id: GivenId | None = None
+    clustering_id: GivenId | None = None
+    cluster_id: GivenId | None = None
     search: ExportedSearch | None = None
     format: Annotated[Words, AfterValidator(_at_most(MAX_MODEL_NAME))] = DEFAULT_FORMAT
 

@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 from werkzeug.exceptions import RequestedRangeNotSatisfiable
 from werkzeug.wsgi import FileWrapper
 
-from services.api import paths, replies
+from services.api import paths, replies, short_ids
 from services.api.commands import exports as commands
 from services.api.commands.idempotency import Reply
 from services.api.context import current_project_id, service, transaction
@@ -45,9 +45,10 @@ BLOCK_BYTES = 64 * 1024
 @blueprint.output(Export, 202)
 def add_export(json_data: ExportRequest, headers_data: IdempotencyHeaders) -> Response:
     """Export the key frames of a job, a clustering, a cluster or a search"""
+    asked = short_ids.completed(json_data)
 
     def act(connection: Connection) -> Reply:
-        export_id = commands.ask_for(connection, current_project_id(), service().settings, json_data)
+        export_id = commands.ask_for(connection, current_project_id(), service().settings, asked)
         export = queries.get_export(connection, current_project_id(), export_id)
         return Reply(202, paths.export(export_id), export.model_dump(mode="json"))
 

@@ -9,7 +9,7 @@ from apiflask.schemas import FileSchema
 from flask import Response, current_app, make_response, request
 from werkzeug.exceptions import UnsupportedMediaType
 
-from services.api import paths, replies
+from services.api import paths, replies, short_ids
 from services.api.commands import catalog_checks, searches
 from services.api.commands.uploads import received
 from services.api.context import current_project_id, service, transaction
@@ -48,7 +48,7 @@ def search() -> SearchResults | Response:
         return _search_by_picture()
     if not request.is_json:
         raise UnsupportedMediaType("The body must be application/json, or multipart/form-data with a picture.")
-    asked = parse(SearchRequest, request.get_json())
+    asked = short_ids.completed(parse(SearchRequest, request.get_json()))
     if (asked.key_frame_id is None) == (asked.query_id is None):
         invalid("key_frame_id", "give either key_frame_id or query_id")
     if asked.query_id is not None:
@@ -77,7 +77,8 @@ def search() -> SearchResults | Response:
 @blueprint.output(SearchResults)
 def get_search(query_id: str, query_data: SearchPolling) -> SearchResults | Response:
     """Ask again for the answer to a search by picture"""
-    return _answer(query_id, query_data.jobs, query_data.limit, query_data.cursor)
+    asked = short_ids.completed(query_data)
+    return _answer(query_id, asked.jobs, asked.limit, asked.cursor)
 
 
 @blueprint.get("/searches/<id:query_id>/picture")
@@ -110,7 +111,7 @@ def _search_again(query_id: str, asked: SearchRequest) -> SearchResults | Respon
 def _search_by_picture() -> SearchResults | Response:
     request.max_content_length = searches.MAX_PICTURE_BYTES + FORM_MARGIN_BYTES
     project_id = current_project_id()
-    asked = parse(PictureSearchRequest, request.form.to_dict())
+    asked = short_ids.completed(parse(PictureSearchRequest, request.form.to_dict()))
     picture = request.files.get("picture")
     if picture is None:
         invalid("picture", "the form has no file of this name")

@@ -8,7 +8,7 @@ from flask import Blueprint, Flask, redirect, render_template, request
 from sqlalchemy import Connection
 from werkzeug.wrappers import Response
 
-from services.api import paths
+from services.api import paths, short_ids
 from services.api.commands import exports as commands
 from services.api.context import current_project_id, service, transaction
 from services.api.problems import NotFound, parse
@@ -38,7 +38,7 @@ def add_export() -> Response:
     of_a_search: dict[str, Any] = {name: form.pop(name) for name in _OF_A_SEARCH if name in form}
     if job_ids := form.pop("jobs", None):
         of_a_search["jobs"] = job_ids.split(",")
-    asked = parse(ExportRequest, {**form, **({"search": of_a_search} if of_a_search else {})})
+    asked = short_ids.completed(parse(ExportRequest, {**form, **({"search": of_a_search} if of_a_search else {})}))
     with transaction() as connection:
         export_id = commands.ask_for(connection, current_project_id(), service().settings, asked)
     return redirect(paths.export_page(export_id), 303)

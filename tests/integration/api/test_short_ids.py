@@ -9,6 +9,8 @@ from services.api import short_ids
 
 pytestmark = pytest.mark.integration
 
+UNKNOWN = "00000000-0000-4000-8000-000000000000"
+
 
 @pytest.fixture
 def finished(client, submit, workers):
@@ -30,6 +32,50 @@ def test_every_id_in_an_address_may_be_its_beginning(client, finished):
     assert client.get(f"/key-frames/{key_frame['id'][:8]}").status_code == 200
     [source, _] = client.get(f"/api/v1/jobs/{short}/sources").json["sources"]
     assert client.delete(f"/api/v1/jobs/{short}/sources/{source['id'][:8]}").status_code == 204
+
+
+def test_every_id_in_a_request_may_be_its_beginning(client, finished):
+    [clustering] = client.get(f"/api/v1/jobs/{finished}/clusterings").json["clusterings"]
+    [cluster, *_] = client.get(clustering["links"]["clusters"]).json["clusters"]
+    [key_frame, *_] = client.get(cluster["links"]["key_frames"]).json["key_frames"]
+    search = {"key_frame_id": key_frame["id"][:8], "jobs": [finished[:9].upper()]}
+    for asked, subject in (
+        ({"job_id": finished[:8]}, {"job_id": finished}),
+        ({"clustering_id": clustering["id"][:8]}, {"clustering_id": clustering["id"]}),
+        ({"cluster_id": cluster["id"][:13].upper()}, {"cluster_id": cluster["id"]}),
+        ({"search": search}, {"key_frame_id": key_frame["id"], "jobs": [finished]}),
+    ):
+        answer = client.post("/api/v1/exports", json=asked)
+        assert answer.status_code == 202, answer.json
+        assert subject.items() <= answer.json["subject"].items()
+        assert client.post("/exports", data={**asked, **asked.pop("search", {})}).status_code == 303
+    answer = client.post("/api/v1/search", json=search)
+    assert (answer.status_code, answer.json["query"]["key_frame_id"]) == (200, key_frame["id"])
+
+
+@pytest.mark.parametrize("body", [{"job_id": "1234567"}, {"cluster_id": "1234567g"}, {"search": {"jobs": ["a" * 37]}}])
+def test_what_is_no_beginning_of_an_id_is_refused_in_words(standing_client, body):
+    answer = standing_client.post("/api/v1/exports", json=body)
+    assert (answer.status_code, "at least 8 characters" in answer.json["detail"]) == (422, True)
+
+
+def test_the_beginning_of_the_id_of_another_projects_row_is_that_of_none(finished, with_key, closed_client):
+    reader, stranger = with_key("reader"), with_key("reader", project="other")
+    for body in ({"job_id": finished[:8]}, {"search": {"key_frame_id": UNKNOWN, "jobs": [finished[:8]]}}):
+        own, others = (client.post("/api/v1/exports", json=body) for client in (reader, stranger))
+        assert (own.status_code, others.status_code) == (202 if "job_id" in body else 404, 404)
+        assert finished not in others.text
+    assert stranger.get(f"/api/v1/jobs/{finished[:8]}").json["detail"] == f"There is no job {finished[:8]}."
+
+
+def test_noise_goes_by_the_beginning_of_its_clusterings_id(client, submit, workers):
+    job_id = submit(2)["id"]
+    workers.extract(job_id)
+    workers.embed(job_id)
+    workers.cluster(job_id, noise=2)
+    [clustering] = client.get(f"/api/v1/jobs/{job_id}/clusterings").json["clusterings"]
+    noise = client.get(f"/api/v1/clusters/{clustering['id'][:8]}").json
+    assert (noise["id"], noise["label"], noise["size"]) == (clustering["id"], -1, 2)
 
 
 def test_a_beginning_of_nothing_and_one_of_several_are_told(client, submit, database):
