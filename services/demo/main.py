@@ -77,7 +77,7 @@ def run(videos: Sequence[str], models: str | None, n_clusters: int | str | None,
 
     corpus: Corpus = {}
     if inputs.bad:
-        raise PermanentError(ErrorKind.BAD_PARAMETERS, f"{describe_bad(inputs.bad)}.")
+        raise click.UsageError(f"{describe_bad(inputs.bad)}.")
     named = inputs.videos
     if not videos:
         say("Making a corpus of short clips over the photographs of scikit-image and scikit-learn …")

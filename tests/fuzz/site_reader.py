@@ -51,6 +51,6 @@ class SiteReader:
     def read(self, url: str, folder: Path, limits: FetchLimits, reach: Reach) -> SiteVideo | None:
         """What `fetch_from_site` returns or raises, with the generic extractor allowed."""
         with EgressProxy(reach, limits) as proxy:
-            request = _Request(url, str(folder), asdict(limits), True, proxy.url, proxy.port)
+            request = _Request(url, str(folder), asdict(limits), True, 0, proxy.url, proxy.port)
             answer = self._pool.submit(_serve, request).result(timeout=limits.total_timeout_s)
         return _outcome(answer, request, limits, proxy)

@@ -69,7 +69,7 @@ def keda(database_url) -> Iterator[Keda]:
     connection.close()
 
 
-QUIET = {"keyframes": 0, "embedding": 0, "query": 1, "clustering": 0}
+QUIET = {"keyframes": 0, "embedding": 0, "query": 1, "clustering": 0, "exports": 1}
 
 
 def test_every_queue_is_scaled_and_a_quiet_cluster_has_one_pod_for_people(keda):

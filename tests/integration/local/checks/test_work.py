@@ -67,7 +67,7 @@ def test_a_worker_that_is_connected_is_seen(subject, rows, reads_keyframes):
     rows.job(sources=3)
     assert work.workers(subject) == (
         Verdict.GOOD,
-        "Connected: keyframes; not embedding, query, clustering, where nothing is due.",
+        "Connected: keyframes; not embedding, query, clustering, exports, where nothing is due.",
     )
 
 

@@ -406,7 +406,7 @@ def test_the_child_can_connect_to_its_proxy_only(
     """Told of one port and given the proxy at another, it is the kernel that stops it."""
     web.serve("/a", VIDEO, Content_Type="video/mp4")
     with EgressProxy(Reach(), limits) as proxy, EgressProxy(Reach(), limits) as other:
-        request = _Request("http://public.example/a", str(tmp_path), asdict(limits), True, proxy.url, other.port)
+        request = _Request("http://public.example/a", str(tmp_path), asdict(limits), True, 0, proxy.url, other.port)
         answer = _ask_child(request, limits, nothing_to_check)
         if "file" in answer:
             pytest.skip("this kernel has no Landlock for TCP")
@@ -417,7 +417,7 @@ def test_the_child_can_connect_to_its_proxy_only(
 def test_a_video_that_came_past_the_proxy_is_a_defect(tmp_path: Path, limits: FetchLimits) -> None:
     answer = {"claimed": True, "file": "video.mp4", "title": None, "page_url": None}
     with EgressProxy(Reach(), limits) as proxy:
-        request = _Request("https://video.example/v", str(tmp_path), asdict(limits), False, proxy.url, proxy.port)
+        request = _Request("https://video.example/v", str(tmp_path), asdict(limits), False, 0, proxy.url, proxy.port)
         with pytest.raises(PermanentError, match="past the egress proxy") as caught:
             _outcome(answer, request, limits, proxy)
     assert caught.value.kind is ErrorKind.INTERNAL
