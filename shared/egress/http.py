@@ -54,12 +54,13 @@ class Answer:
 def ask(connection: socket.socket, target: str, headers: Mapping[str, str], *, method: str = "GET") -> Answer:
     """Send a request without a body and read the head of its answer; the connection serves no other afterwards.
 
-    target: path and query as they stand in a request line. headers: with `Host`.
+    target: path and query as they stand in a request line. headers: with `Host`; values as Latin-1, as in `Answer`.
 
     Raises `NotHttp`, and OSError; so does iterating over the blocks of the answer.
     """
     conversation = _Conversation(connection)
-    conversation.send(h11.Request(method=method, target=target, headers=[*headers.items(), ("Connection", "close")]))
+    lines = [(name.encode("ascii"), value.encode("latin-1")) for name, value in headers.items()]
+    conversation.send(h11.Request(method=method, target=target, headers=[*lines, (b"Connection", b"close")]))
     conversation.send(h11.EndOfMessage())
     for _ in range(MAX_INTERIM_ANSWERS + 1):
         head = conversation.next_head()
@@ -71,8 +72,8 @@ def ask(connection: socket.socket, target: str, headers: Mapping[str, str], *, m
         raise NotHttp("it says again and again that the answer is still to come")
     if len(head.headers) > MAX_HEADERS:
         raise NotHttp(f"its answer has more than {MAX_HEADERS} headers")
-    lines = tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in head.headers)
-    return Answer(head.status_code, quoted(head.reason.decode("latin-1")), lines, conversation.blocks())
+    said = tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in head.headers)
+    return Answer(head.status_code, quoted(head.reason.decode("latin-1")), said, conversation.blocks())
 
 
 class _Conversation:

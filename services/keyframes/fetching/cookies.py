@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from email.message import Message
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from urllib.request import Request
@@ -10,6 +11,8 @@ from shared.egress.http import Answer
 
 #: More, or longer ones, are not kept; browsers hold to about as much.
 MAX_COOKIES, MAX_COOKIE_CHARACTERS = 50, 4096
+# The standard library's jar computes with them, and trips over one that is too large for a float.
+_AGE_BEYOND_REASON = re.compile(r"(max-age\s*=\s*\d{9})\d+", re.IGNORECASE | re.ASCII)
 
 
 class Cookies:
@@ -23,7 +26,7 @@ class Cookies:
         said = _Said()
         for name, value in answer.headers:
             if name == "set-cookie" and len(value) <= MAX_COOKIE_CHARACTERS:
-                said.headers["Set-Cookie"] = value
+                said.headers["Set-Cookie"] = _AGE_BEYOND_REASON.sub(r"\1", value)
         if len(self._jar) + len(said.headers) <= MAX_COOKIES:
             self._jar.extract_cookies(said, Request(url))  # type: ignore[arg-type]  # it asks for `info` only
 

@@ -175,7 +175,7 @@ def _refuse_unless_whole(answer: Answer, url: str) -> None:
     """Raise for an answer that is not the file, or not all of it, as it is."""
     if answer.status == 206:
         # Asked for no range, some servers send one all the same: it is the file where it is all of it.
-        span = re.fullmatch(r"bytes 0-(\d{1,18})/(\d{1,18})", answer.header("content-range").strip(), re.ASCII)
+        span = re.fullmatch(r"bytes 0-(\d{1,18})/(\d{1,18})", answer.header("content-range").strip(), re.ASCII | re.I)
         if not span or int(span[1]) + 1 != int(span[2]):
             raise TransientError(
                 ErrorKind.SERVER_ERROR,

@@ -289,7 +289,8 @@ class VideoReader:
                 yield packet
 
     def _decode(self, packet: Packet[VideoStream] | None) -> list[VideoFrame]:
-        size_bytes = packet.size if packet else 0
+        # A packet that is only there for the pictures after it gives none, and that is no damage.
+        size_bytes = 0 if packet is None or packet.is_discard else packet.size
         try:
             pictures = self._decoder.decode(packet)
         except FFmpegError as error:

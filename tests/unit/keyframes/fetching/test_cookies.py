@@ -23,6 +23,7 @@ def handed_out(*values: str) -> Answer:
         # Nobody sets another's.
         ("seen=1; Domain=other.example", "https://other.example/", {}),
         ("seen=1; Max-Age=0", "https://a.example/", {}),
+        ("seen=1; Max-Age=" + "9" * 400, "https://a.example/", {"Cookie": "seen=1"}),
         ("", "https://a.example/", {}),
         ("x" * (MAX_COOKIE_CHARACTERS + 1) + "=1", "https://a.example/", {}),
     ],

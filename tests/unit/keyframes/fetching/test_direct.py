@@ -322,16 +322,19 @@ def test_encodings_that_pack_are_named(encoding: str, web: Any, tmp_path: Path, 
     assert encoding.lower().rpartition(" ")[2] in error.message
 
 
-def test_a_cookie_that_a_redirect_hands_out_is_brought_back(web: Any, tmp_path: Path, limits: FetchLimits) -> None:
+@pytest.mark.parametrize("cookie", ["seen=1", "seen=ja, für Sie", "seen=\xff"])
+def test_a_cookie_that_a_redirect_hands_out_is_brought_back(
+    cookie: str, web: Any, tmp_path: Path, limits: FetchLimits
+) -> None:
     def answer(request: BaseHTTPRequestHandler) -> None:
-        if "seen=1" in request.headers.get("Cookie", ""):
+        if cookie in request.headers.get("Cookie", ""):
             request.send_response(200)
             request.end_headers()
             request.wfile.write(VIDEO)
             return
         request.send_response(302)
         request.send_header("Location", request.path)
-        request.send_header("Set-Cookie", "seen=1; Path=/")
+        request.send_header("Set-Cookie", f"{cookie}; Path=/")
         request.end_headers()
 
     web.answers["/a.mp4"] = answer
@@ -342,6 +345,7 @@ def test_a_cookie_that_a_redirect_hands_out_is_brought_back(web: Any, tmp_path: 
     ("span", "is_taken"),
     [
         (f"bytes 0-{len(VIDEO) - 1}/{len(VIDEO)}", True),
+        (f"Bytes 0-{len(VIDEO) - 1}/{len(VIDEO)}", True),
         (f"bytes 0-{len(VIDEO) - 1}/{2 * len(VIDEO)}", False),
         (f"bytes 1-{len(VIDEO)}/{len(VIDEO) + 1}", False),
         (f"bytes 0-{len(VIDEO) - 1}/*", False),

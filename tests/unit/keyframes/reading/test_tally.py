@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -80,3 +81,18 @@ def test_a_recording_that_begins_in_the_middle_of_a_group_is_read(film, tmp_path
     with VideoReader(path) as reader:
         assert len(list(reader)) == 30
         assert reader.damaged_packets >= 40
+
+
+def test_a_cut_by_an_edit_list_leaves_out_what_comes_before_and_is_whole(write_video, texture_of, tmp_path) -> None:
+    """Cutters that copy keep the group before the cut, and a list that says where to begin."""
+    pictures = [texture_of(index) for index in range(50)]
+    film = write_video(pictures, "film.mp4", options={"g": "50", "sc_threshold": "0", "bf": "0"})
+    path = tmp_path / "cut.mp4"
+    data = bytearray(film.read_bytes())
+    media_hz, movie_hz = (int.from_bytes(data[at + 16 : at + 20], "big") for at in map(data.find, (b"mdhd", b"mvhd")))
+    edit = data.find(b"elst") + 12  # behind version, flags and count
+    struct.pack_into(">Ii", data, edit, round(0.12 * movie_hz), round(1.88 * media_hz))
+    path.write_bytes(data)
+
+    with VideoReader(path) as reader:
+        assert len(list(reader)) == 3
