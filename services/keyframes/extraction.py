@@ -81,29 +81,6 @@ class Extraction:
             key_frame["analysis_file"] = key_frame["analysis_file"] and str(key_frame["analysis_file"])
         return {**data, "reduction": self.reduction}
 
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Extraction:
-        """Read what `to_json` wrote."""
-        return cls(
-            frames=data["frames"],
-            duration_s=data["duration_s"],
-            facts=VideoFacts(**{**data["facts"], "notes": tuple(data["facts"]["notes"])}),
-            shots=tuple(Shot(**shot) for shot in data["shots"]),
-            key_frames=tuple(
-                KeyFrame(
-                    **{
-                        **key_frame,
-                        "file": Path(key_frame["file"]),
-                        "small_file": Path(key_frame["small_file"]),
-                        "analysis_file": key_frame["analysis_file"] and Path(key_frame["analysis_file"]),
-                        "repeats": tuple((start_s, end_s) for start_s, end_s in key_frame["repeats"]),
-                    }
-                )
-                for key_frame in data["key_frames"]
-            ),
-            damaged_packets=data["damaged_packets"],
-        )
-
 
 def strategy_names() -> list[str]:
     """Return the names of all strategies, sorted."""

@@ -23,15 +23,22 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from pydantic import ConfigDict, TypeAdapter
+
 from services.keyframes.cell import sandbox
 from services.keyframes.extraction import ANALYSIS_PX, Extraction, picture_files
+from services.keyframes.reading.frames import VideoFacts
 from services.keyframes.reading.limits import DecodeLimits
 from shared.catalog import DEFAULT_STRATEGY
+from shared.clean_text import one_clean_line
 from shared.errors import ErrorKind, PermanentError, ReelmapError, TransientError
 
 CHECK_EVERY_S = 1.0
 KEPT_STDERR_BYTES = 4096
 MAX_MESSAGE_CHARACTERS = 2000
+# Of a video's facts: FFmpeg's names and our own sentences.
+MAX_FACT_CHARACTERS = 500
+MAX_NOTES = 20
 HELPER_ENVIRONMENT = (
     # One process per core is the plan, and what has threads cannot be forked.
     "OPENBLAS_NUM_THREADS=1",
@@ -41,6 +48,9 @@ HELPER_ENVIRONMENT = (
 )
 # How long the helper may take to kill its child and end by itself. It needs milliseconds, unless it is just starting.
 END_S = 1.0
+
+# In a tuple, because a dataclass alone takes no settings from outside.
+_EXTRACTIONS = TypeAdapter(tuple[Extraction], config=ConfigDict(strict=True, allow_inf_nan=False))
 
 log = logging.getLogger(__name__)
 
@@ -210,7 +220,8 @@ def _read_answer(answer: str, out_dir: Path) -> Extraction:
         if "error" in said:
             error = _error(said["error"])
         else:
-            extraction = Extraction.from_json(said["extraction"])
+            (extraction,) = _EXTRACTIONS.validate_json(json.dumps([said["extraction"]]))
+            _check_words(extraction.facts)
             for key_frame in extraction.key_frames:
                 written = [key_frame.file, key_frame.small_file, key_frame.analysis_file]
                 files = [file for file in written if file is not None]
@@ -224,9 +235,18 @@ def _read_answer(answer: str, out_dir: Path) -> Extraction:
     raise error
 
 
+def _check_words(facts: VideoFacts) -> None:
+    """Raise ValueError for words that nobody here would say: they are kept, and shown to people."""
+    if len(facts.notes) > MAX_NOTES:
+        raise ValueError(f"{len(facts.notes)} notes")
+    for words in (facts.container, facts.codec, facts.pixel_format, *facts.notes):
+        if len(words) > MAX_FACT_CHARACTERS or words != one_clean_line(words):
+            raise ValueError(f"{words[:MAX_FACT_CHARACTERS]!r} is no fact")
+
+
 def _error(said: Mapping[str, Any]) -> ReelmapError:
     family = TransientError if said["is_transient"] else PermanentError
-    return family(ErrorKind(said["kind"]), str(said["message"])[:MAX_MESSAGE_CHARACTERS])
+    return family(ErrorKind(said["kind"]), one_clean_line(str(said["message"])[:MAX_MESSAGE_CHARACTERS]))
 
 
 def _reason(status: int) -> str:

@@ -10,7 +10,9 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -53,24 +55,19 @@ def test_the_process_gives_what_the_function_gives(decoder, three_shots, tmp_pat
     assert decoder.extract(*arguments) == extract(*arguments)
 
 
-def test_one_helper_gives_each_video_a_process_of_its_own(
-    decoder, three_shots, endless_video, tmp_path, often_checked
-) -> None:
+def test_one_helper_gives_each_video_a_process_of_its_own(decoder, three_shots, tmp_path, often_checked) -> None:
     helpers, readers = set(), set()
-    limits = DecodeLimits(max_wall_s=1)
-    decoder.extract(three_shots, tmp_path / "warm", "i_frames")  # the helper's start is not among the seconds
     for number in range(3):
-        with pytest.raises(PermanentError):
-            decoder.extract(
-                endless_video, tmp_path / str(number), limits=limits, check=lambda: readers.add(decoder.reader_pid)
-            )
+        decoder.extract(three_shots, tmp_path / str(number), check=lambda: readers.add(decoder.reader_pid))
         helpers.add(decoder.helper_pid)
     readers -= {None}  # while the helper starts
 
     assert len(helpers) == 1
+    assert helpers != {None}
     assert len(readers) == 3
-    assert decoder.reader_pid is None
+    assert not readers & helpers
     assert not any(is_alive(pid) for pid in readers)
+    assert decoder.reader_pid is None
 
 
 def test_an_error_arrives_with_its_kind_and_sentence_and_the_helper_stays(decoder, three_shots, tmp_path) -> None:
@@ -239,6 +236,65 @@ def test_an_answer_that_makes_no_sense_is_a_crash(lie, tmp_path) -> None:
         decoder_module._read_answer(LIES[lie], tmp_path)
 
     assert caught.value.kind is ErrorKind.DECODER_CRASHED
+
+
+def test_an_honest_answer_arrives_as_it_was_given(write_video, texture_of, tmp_path) -> None:
+    path = write_video([texture_of(1, 1200, 400)] * 2)
+    found = extract(path, tmp_path / "out", "uniform", picture_px=None)
+    honest = replace(found, facts=replace(found.facts, notes=("A word.", "Another.")))
+    assert honest.key_frames[0].analysis_file is not None
+
+    assert decoder_module._read_answer(json.dumps({"extraction": honest.to_json()}), tmp_path / "out") == honest
+
+
+def put(place: str, value: Any) -> Callable[[Any], None]:
+    """What sets one value of an extraction's plain data, by its dotted name."""
+
+    def change(data: Any) -> None:
+        *way, last = place.split(".")
+        for name in way:
+            data = data[int(name) if name.isdigit() else name]
+        data[last] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        put("duration_s", float("nan")),
+        put("shots.0.end_s", float("inf")),
+        put("frames", "90"),
+        put("frames", True),
+        put("key_frames.0.time_s", "soon"),
+        put("key_frames.0.repeats", [[1, 2, 3]]),
+        put("key_frames.0.shot_index", None),
+        put("facts.width_px", 1.5),
+        put("facts.codec", "h264\0"),
+        put("facts.container", "mp4 " * 1000 + "mp4"),
+        put("facts.notes", "a sentence"),
+        put("facts.notes", ["A sentence. " * 100]),
+        put("facts.notes", ["All is well."] * 1000),
+        put("facts.notes", ["\x1b[2J"]),
+        put("facts.notes", ["\u202eecnetnes"]),
+    ],
+)
+def test_nothing_is_believed_that_a_video_cannot_be(lie, three_shots, tmp_path) -> None:
+    data = extract(three_shots, tmp_path, "i_frames").to_json()
+    decoder_module._read_answer(json.dumps({"extraction": data}), tmp_path)
+    lie(data)
+
+    with pytest.raises(PermanentError, match="makes no sense"):
+        decoder_module._read_answer(json.dumps({"extraction": data}), tmp_path)
+
+
+def test_a_sentence_of_the_process_steers_no_terminal(tmp_path) -> None:
+    error = {"kind": "damaged", "message": "Two\nlines\x1b[2J.", "is_transient": False}
+
+    with pytest.raises(PermanentError) as caught:
+        decoder_module._read_answer(json.dumps({"error": error}), tmp_path)
+
+    assert caught.value.message == "Two lines[2J."
 
 
 def test_an_answer_cannot_name_files_that_the_process_did_not_write(three_shots, tmp_path) -> None:
