@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, text
 
-#: How many videos a list may bring.
+#: How many sources a list may bring, with all lists in it: what a site says must not fill a database.
 MAX_LISTED = 10_000
 
 #: A channel holds lists that hold videos; what is nested deeper is not looked into.

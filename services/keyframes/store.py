@@ -16,9 +16,9 @@ from services.keyframes.fetching.sites import VideoList
 from shared import catalog, tasks
 from shared.blobs import BlobStore
 from shared.clean_text import one_clean_line
-from shared.errors import ErrorKind, TransientError
+from shared.errors import ErrorKind, PermanentError, TransientError
 from shared.pictures import SMALL_PICTURE_PX
-from shared.sources import NewSource, add_sources
+from shared.sources import MAX_LISTED, NewSource, add_sources
 from shared.tables import extractions, key_frames, sources, videos
 from shared.tasks import Claim
 from shared.urls import parse_source_url
@@ -164,15 +164,45 @@ def save(connection: Connection, claim: Claim, source: SourceWork, result: Sourc
 
 
 def save_list(connection: Connection, claim: Claim, source: SourceWork, listed: VideoList) -> None:
-    """Let the videos of a list be sources of the job, each with a task of its own."""
+    """Let the videos of a list be sources of the job, each with a task of its own.
+
+    Raises PermanentError(PLAYLIST) where the list that it is in has brought as many as a list may.
+    """
     assert claim.job_id
-    new = [NewSource(entry.url, parse_source_url(entry.url).limit_key, entry.title) for entry in listed.entries]
     tasks.lock_job(connection, claim.job_id)
+    room = MAX_LISTED - _brought_with(connection, source.source_id)
+    if room <= 0:
+        raise PermanentError(
+            ErrorKind.PLAYLIST,
+            f"{source.url}: the list that names it has brought {MAX_LISTED:,} sources already, the most that a list "
+            "may bring with all lists in it; submit this one by itself.",
+        )
+    entries = listed.entries[:room]
+    new = [NewSource(entry.url, parse_source_url(entry.url).limit_key, entry.title) for entry in entries]
     add_sources(connection, claim.job_id, new, list_levels=source.list_levels - 1, parent_id=source.source_id)
     connection.execute(
         sources.update().where(sources.c.id == source.source_id).values(expanded_into=len(new), title=listed.title)
     )
     tasks.add_keyframes_tasks(connection, claim.job_id)
+
+
+def _brought_with(connection: Connection, source_id: str) -> int:
+    """How many sources came from the list that a person submitted and that this one is, or came from."""
+    brought: int = connection.execute(
+        text(
+            """
+            WITH RECURSIVE up (id, parent_id) AS (
+                SELECT id, parent_id FROM sources WHERE id = :source
+                UNION ALL SELECT s.id, s.parent_id FROM sources s JOIN up ON s.id = up.parent_id
+            ), down (id) AS (
+                SELECT id FROM up WHERE parent_id IS NULL
+                UNION ALL SELECT s.id FROM sources s JOIN down ON s.parent_id = down.id
+            )
+            SELECT count(*) - 1 FROM down"""
+        ),
+        {"source": source_id},
+    ).scalar_one()
+    return brought
 
 
 def _keep_video(connection: Connection, project_id: str, result: SourceResult) -> str:

@@ -12,7 +12,7 @@ from sqlalchemy import text
 from services.keyframes import store
 from services.keyframes.fetching.sites import ListedVideo, VideoList
 from shared import tasks
-from shared.errors import TransientError
+from shared.errors import ErrorKind, PermanentError, TransientError
 from shared.tables import DEFAULT_PROJECT_ID
 
 
@@ -294,3 +294,21 @@ def test_a_list_of_a_list_is_looked_into_no_deeper(rows):
         [claim] = claim_all(rows)
         save_list(rows, claim, listed(f"inner {levels}"))
         assert rows.one("SELECT list_levels FROM sources ORDER BY position DESC LIMIT 1") == levels
+
+
+def test_a_list_of_lists_brings_no_more_than_one_list_may(rows, monkeypatch):
+    monkeypatch.setattr(store, "MAX_LISTED", 5)
+    rows.job()
+    rows.do("UPDATE sources SET list_levels = 2")
+    [claim] = claim_all(rows)
+    save_list(rows, claim, listed("inner a", "inner b"))
+    first, second = claim_all(rows)
+    save_list(rows, first, listed("a", "b", "c", "d"))
+    assert rows.one("SELECT count(*) FROM sources WHERE parent_id IS NOT NULL") == 5
+    assert rows.one(f"SELECT expanded_into FROM sources WHERE id = '{first.source_id}'") == 3
+
+    with pytest.raises(PermanentError, match="already") as caught:
+        save_list(rows, second, listed("e"))
+
+    assert caught.value.kind is ErrorKind.PLAYLIST
+    assert rows.one("SELECT count(*) FROM sources WHERE parent_id IS NOT NULL") == 5
