@@ -24,6 +24,8 @@ from services.keyframes.reading.filters import filtered
 
 # In these a picture that is marked as interlaced is a single field; in all others it holds both.
 CODECS_OF_SINGLE_FIELDS = frozenset({"hevc", "vvc"})
+# So many lines are blended at once, which the processor's cache holds.
+BLENDED_LINES = 64
 DOLBY_VISION_NOTE = (
     "The video is Dolby Vision of a kind whose colours need the settings of each scene. They were read without these "
     "and may look wrong."
@@ -93,14 +95,16 @@ def on_white(picture: VideoFrame) -> VideoFrame:
     layers = colours.converted(picture, "rgba64le" if is_fine else "rgba")
     kind = np.dtype(np.uint16 if is_fine else np.uint8)
     samples = _samples(layers, kind, 4)
-    alpha = samples[..., 3:]
     white = 65535 if is_fine else 255
-    if alpha.min() == white:
+    if samples[..., 3].min() == white:
         return picture
     opaque = colours.converted(layers, "rgb48le" if is_fine else "rgb24")  # for the properties that it takes along
-    wide = np.uint64 if is_fine else np.uint32
-    lying = samples[..., :3].astype(wide) * alpha + white * (white - alpha.astype(wide)) + white // 2
-    _samples(opaque, kind, 3)[:] = lying // white
+    lying = _samples(opaque, kind, 3)
+    wide = np.uint32 if is_fine else np.uint16  # a mean of two samples, times white, and half a white just fit
+    for first in range(0, picture.height, BLENDED_LINES):
+        lines = slice(first, first + BLENDED_LINES)
+        alpha = samples[lines, :, 3:].astype(wide)
+        lying[lines] = (samples[lines, :, :3] * alpha + white * (white - alpha) + white // 2) // white
     return opaque
 
 

@@ -204,6 +204,18 @@ def test_what_is_transparent_lies_on_white(pixel_format) -> None:
     assert np.abs(opaque[:, 68:92] - 100).max() <= 3
 
 
+@pytest.mark.parametrize(("pixel_format", "white"), [("rgba", 255), ("rgba64le", 65535)])
+def test_every_colour_under_every_alpha_is_rounded_to_the_nearest(pixel_format, white) -> None:
+    levels = np.linspace(0, white, 256).round().astype(np.int64)
+    colour, alpha = np.meshgrid(levels, levels)
+    samples = np.stack([colour, colour, colour, alpha], axis=-1).astype(np.uint8 if white == 255 else np.uint16)
+
+    opaque = on_white(VideoFrame.from_ndarray(samples, pixel_format)).to_ndarray()
+
+    expected = (2 * colour * alpha + 2 * white * (white - alpha) + white) // (2 * white)
+    assert np.array_equal(opaque[..., 0], expected)
+
+
 def test_a_palette_may_have_transparent_colours() -> None:
     picture = VideoFrame(32, 32, "pal8")
     indexes = np.frombuffer(memoryview(picture.planes[0]), np.uint8).reshape(32, -1)
