@@ -1,7 +1,7 @@
 """The tables: shapes and constraints only.
 
 Every sentence of the form "exists at most once" in DESIGN is a unique constraint here. State columns are written by
-`shared/tasks.py` alone; everywhere else they are read.
+`shared/tasks` alone; everywhere else they are read.
 """
 
 from __future__ import annotations
@@ -405,7 +405,7 @@ tasks = Table(
     Index("ix_tasks_video_id", "video_id"),
 )
 
-#: Every attempt that ended, as `shared/tasks.py` writes it with the move that ends it. One that runs is in `tasks`.
+#: Every attempt that ended, as `shared/tasks` writes it with the move that ends it. One that runs is in `tasks`.
 task_attempts = Table(
     "task_attempts",
     metadata,
