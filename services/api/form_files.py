@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from shared.errors import ErrorKind, TransientError
 
+#: What a form may hold around the file that it brings.
+FORM_MARGIN_BYTES = 64 * 1024
 #: What is kept in memory of all files of a form together; beyond that they lie in one file of the work folder.
 MEMORY_BYTES = 512 * 1024
 

@@ -15,10 +15,10 @@ from apiflask import APIFlask
 from flask import Response, render_template, send_from_directory
 
 from services.api import paths, problems
-from services.api.commands.searches import MEDIA_TYPES
 from services.api.schemas import PendingSearch, Problem, SearchRequest
 from shared import catalog
 from shared.parameters import Parameter, declared
+from shared.pictures import MEDIA_TYPES
 
 CONFIG: Mapping[str, Any] = {
     "OPENAPI_VERSION": "3.0.3",
@@ -221,7 +221,7 @@ def _name_pictures(responses: dict[str, Any]) -> None:
     """Say which pictures a query picture may be, in place of any."""
     for response in responses.values():
         if picture := response.get("content", {}).pop("image/*", None):
-            response["content"] |= dict.fromkeys(MEDIA_TYPES, picture)
+            response["content"] |= dict.fromkeys(MEDIA_TYPES.values(), picture)
 
 
 def _complete_parameter(parameter: dict[str, Any]) -> set[int]:

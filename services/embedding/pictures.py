@@ -12,9 +12,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from services.embedding.embedder import Rgb
 from shared.errors import ErrorKind, PermanentError
-
-FORMATS = ("JPEG", "PNG", "WEBP")
-MAX_PIXELS = 50_000_000
+from shared.pictures import MAX_PIXELS, MEDIA_TYPES
 
 
 def read_picture(data: bytes) -> Rgb:
@@ -23,14 +21,12 @@ def read_picture(data: bytes) -> Rgb:
     EXIF orientation is applied, transparency lies on white, grey, palette, CMYK and 16-bit pictures become 8-bit RGB,
     of an animation only the first picture counts. Returns uint8 (H, W, 3).
 
-    Takes 20 bytes of memory a pixel for a moment, so at most 1 GB.
-
-    Raises `PermanentError` (bad_picture) when the bytes are no such picture, damaged, or more than 50 megapixels.
+    Raises `PermanentError` (bad_picture) when the bytes are no such picture, damaged, or more than `MAX_PIXELS`.
     """
     if not data:
         raise _bad("The picture is empty (0 bytes). Choose a JPEG, PNG or WebP file.")
     try:
-        with _refused_bombs(), Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        with _refused_bombs(), Image.open(io.BytesIO(data), formats=tuple(MEDIA_TYPES)) as image:
             width, height = image.size
             # Before any pixel is decoded: a small file can claim gigabytes of them.
             if width * height > MAX_PIXELS:

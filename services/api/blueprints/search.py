@@ -10,8 +10,7 @@ from flask import Response, current_app, make_response, request
 from werkzeug.exceptions import UnsupportedMediaType
 
 from services.api import paths, replies, short_ids
-from services.api.commands import catalog_checks, searches
-from services.api.commands.uploads import received
+from services.api.commands import searches
 from services.api.context import current_project_id, service, transaction
 from services.api.problems import Invalid, NotFound, Refusal, invalid, parse
 from services.api.queries import key_frames as key_frame_queries
@@ -31,8 +30,6 @@ from shared.gc import KEPT_S as PICTURES_KEPT_S
 from shared.tasks import TaskState
 
 blueprint = APIBlueprint("search", __name__, url_prefix=paths.API, tag="Search")
-
-FORM_MARGIN_BYTES = 64 * 1024
 
 
 @blueprint.post("/search")
@@ -109,23 +106,13 @@ def _search_again(query_id: str, asked: SearchRequest) -> SearchResults | Respon
 
 
 def _search_by_picture() -> SearchResults | Response:
-    request.max_content_length = searches.MAX_PICTURE_BYTES + FORM_MARGIN_BYTES
+    request.max_content_length = searches.MAX_FORM_BYTES
     project_id = current_project_id()
     asked = short_ids.completed(parse(PictureSearchRequest, request.form.to_dict()))
     picture = request.files.get("picture")
     if picture is None:
         invalid("picture", "the form has no file of this name")
-    with transaction() as connection:
-        queries.check_jobs(connection, project_id, asked.jobs)
-        known = queries.models_of_jobs(connection, project_id, asked.jobs)
-        if not known:
-            invalid("jobs", "there is no job yet whose key frames could be searched")
-        model = asked.model or known[0]
-        catalog_checks.check_models(connection, service().settings, [("model", model)])
-    work_folder = service().settings.scratch_folder
-    with received(picture.stream, max_bytes=searches.MAX_PICTURE_BYTES, folder=work_folder) as file:
-        searches.check_picture(file.path)
-        query_id = searches.ask(service().database, service().blobs, project_id, model, file.path)
+    query_id = searches.ask(service(), project_id, picture.stream, asked.model, asked.jobs)
     wait_s = service().settings.query_wait_s
     searches.wait_for_vector(service().database, project_id, query_id, wait_s=wait_s)
     return _answer(query_id, asked.jobs, asked.limit)

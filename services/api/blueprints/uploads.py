@@ -8,13 +8,11 @@ from flask import request
 from services.api import paths
 from services.api.commands import uploads as commands
 from services.api.context import current_project_id, service, transaction
+from services.api.form_files import FORM_MARGIN_BYTES
 from services.api.problems import invalid
 from services.api.schemas import Upload, UploadName
 
 blueprint = APIBlueprint("uploads", __name__, url_prefix=paths.API, tag="Uploads")
-
-#: What a form may hold around the file.
-FORM_MARGIN_BYTES = 64 * 1024
 
 
 @blueprint.post("/uploads")

@@ -6,27 +6,28 @@ import select
 import time
 import uuid
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from sqlalchemy import Connection, insert, text
 
 from services.api.commands import catalog_checks
-from services.api.commands.uploads import stored
+from services.api.commands.uploads import received, stored
+from services.api.context import Service
+from services.api.form_files import FORM_MARGIN_BYTES
 from services.api.problems import invalid
-from services.api.queries.search import QueryPicture, get_query
+from services.api.queries.search import QueryPicture, check_jobs, get_query, models_of_jobs
 from shared import tasks
 from shared.blobs import BlobStore
 from shared.db import Database
-from shared.settings import MEBIBYTE, Settings
+from shared.pictures import MAX_PIXELS, MAX_QUERY_PICTURE_BYTES, MEDIA_TYPES
+from shared.settings import Settings
 from shared.tables import queries
 
-MAX_PICTURE_BYTES = 20 * MEBIBYTE
-MAX_PICTURE_PIXELS = 50_000_000
-FORMATS = ("JPEG", "PNG", "WEBP")
-MEDIA_TYPES = ("image/jpeg", "image/png", "image/webp")
+#: The longest body of a form with a query picture.
+MAX_FORM_BYTES = MAX_QUERY_PICTURE_BYTES + FORM_MARGIN_BYTES
 #: A failed picture is not announced, so the row is looked at this often too.
 LOOK_EVERY_S = 1.0
 
@@ -38,23 +39,41 @@ def check_picture(path: Path) -> None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with path.open("rb") as file, Image.open(file, formats=FORMATS) as picture:
+            with path.open("rb") as file, Image.open(file, formats=tuple(MEDIA_TYPES)) as picture:
                 width_px, height_px = picture.size
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        width_px = height_px = MAX_PICTURE_PIXELS
+        width_px = height_px = MAX_PIXELS
     except Exception:  # damaged headers make Pillow raise anything from OSError to IndexError
         invalid("picture", "this is not a JPEG, PNG or WebP picture")
-    if width_px * height_px > MAX_PICTURE_PIXELS:
-        invalid("picture", f"the picture has more than {MAX_PICTURE_PIXELS // 10**6} million pixels; make it smaller")
+    if width_px * height_px > MAX_PIXELS:
+        invalid("picture", f"the picture has more than {MAX_PIXELS // 10**6} million pixels; make it smaller")
 
 
 def media_type(picture: bytes) -> str:
     """The media type of a picture that `check_picture` let in, by its first bytes."""
-    jpeg, png, webp = MEDIA_TYPES
-    return jpeg if picture.startswith(b"\xff\xd8") else png if picture.startswith(b"\x89PNG") else webp
+    is_jpeg, is_png = picture.startswith(b"\xff\xd8"), picture.startswith(b"\x89PNG")
+    return MEDIA_TYPES["JPEG" if is_jpeg else "PNG" if is_png else "WEBP"]
 
 
-def ask(database: Database, blobs: BlobStore, project_id: str, model: str, path: Path) -> str:
+def ask(service: Service, project_id: str, picture: IO[bytes], model: str | None, job_ids: Sequence[str] | None) -> str:
+    """Take a picture in to search these jobs with, or all of the project's. Returns the query's id.
+
+    model: when left out, the first of the newest job's. Raises `Invalid` naming the field, before the picture is read
+    where it can be said then, and what `received` raises.
+    """
+    with service.database.transaction() as connection:
+        check_jobs(connection, project_id, job_ids)
+        known = models_of_jobs(connection, project_id, job_ids)
+        if not known:
+            invalid("jobs", "there is no job yet whose key frames could be searched")
+        model = model or known[0]
+        catalog_checks.check_models(connection, service.settings, [("model", model)])
+    with received(picture, max_bytes=MAX_QUERY_PICTURE_BYTES, folder=service.settings.scratch_folder) as file:
+        check_picture(file.path)
+        return _store(service.database, service.blobs, project_id, model, file.path)
+
+
+def _store(database: Database, blobs: BlobStore, project_id: str, model: str, path: Path) -> str:
     """Store a query picture, write its row and the task that embeds it. Returns the query's id.
 
     The picture is in the store before the row that names it, and not left there without one.

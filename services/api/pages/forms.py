@@ -11,9 +11,9 @@ from flask import current_app, request
 from sqlalchemy import Connection
 from werkzeug.datastructures import FileStorage, MultiDict
 
-from services.api.blueprints.uploads import FORM_MARGIN_BYTES
 from services.api.commands import uploads
 from services.api.context import current_project_id, service, write
+from services.api.form_files import FORM_MARGIN_BYTES
 from services.api.problems import FieldError, Refusal
 from services.api.schemas import ModelEntry
 from shared import catalog

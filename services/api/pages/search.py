@@ -14,9 +14,7 @@ from werkzeug.datastructures import FileStorage
 from werkzeug.wrappers import Response
 
 from services.api import paths
-from services.api.blueprints.uploads import FORM_MARGIN_BYTES
-from services.api.commands import catalog_checks, searches
-from services.api.commands.uploads import received
+from services.api.commands import searches
 from services.api.context import current_project_id, service, transaction
 from services.api.cursors import Page
 from services.api.problems import Refusal, invalid, parse
@@ -64,7 +62,7 @@ def show_search() -> str:
 @blueprint.post("/search")
 def search_by_picture() -> Response | tuple[str, int]:
     """Take the picture in, or the one that the form has kept, and go where the answer will be."""
-    request.max_content_length = searches.MAX_PICTURE_BYTES + FORM_MARGIN_BYTES
+    request.max_content_length = searches.MAX_FORM_BYTES
     given = {name: value for name in SearchForm.model_fields if (value := request.form.get(name))}
     try:
         asked = parse(SearchForm, given)
@@ -81,7 +79,10 @@ def _address(picture: FileStorage | None, asked: SearchForm) -> str:
     """Where the answer will be: for the picture if there is one, else for the example that the form has kept."""
     project_id = current_project_id()
     if picture is not None and picture.filename:
-        return paths.search_page(_add_query(picture, asked), asked.job)
+        if asked.model is None:
+            invalid("model", "choose a model")
+        query_id = searches.ask(service(), project_id, picture.stream, asked.model, _among(asked.job))
+        return paths.search_page(query_id, asked.job)
     with transaction() as connection:
         search.check_jobs(connection, project_id, _among(asked.job))
         if asked.key_frame:
@@ -91,19 +92,6 @@ def _address(picture: FileStorage | None, asked: SearchForm) -> str:
             query_id = searches.query_for_model(connection, service().settings, project_id, asked.query, asked.model)
             return paths.search_page(query_id, asked.job)
     invalid("picture", "choose a picture to search with")
-
-
-def _add_query(picture: FileStorage, asked: SearchForm) -> str:
-    if asked.model is None:
-        invalid("model", "choose a model")
-    project_id = current_project_id()
-    with transaction() as connection:
-        search.check_jobs(connection, project_id, _among(asked.job))
-        catalog_checks.check_models(connection, service().settings, [("model", asked.model)])
-    folder = service().settings.scratch_folder
-    with received(picture.stream, max_bytes=searches.MAX_PICTURE_BYTES, folder=folder) as file:
-        searches.check_picture(file.path)
-        return searches.ask(service().database, service().blobs, project_id, asked.model, file.path)
 
 
 @blueprint.get("/searches/<id:query_id>")
