@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 import click
 
 from services.command_line import backup, doctor, explore, exports, gc, jobs, keys, server, stages
-from services.command_line.failures import told_to_people
+from services.command_line.failures import as_click_errors
 from shared.threads import patient_threads
 
 
@@ -19,7 +19,7 @@ class Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command that was named."""
-        with told_to_people():
+        with as_click_errors():
             return super().invoke(ctx)
 
 

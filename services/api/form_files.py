@@ -51,7 +51,7 @@ class FormFiles:
 
     def append(self, content: Any) -> int:
         """Put bytes behind what is there. Returns how many."""
-        with exhaustion_told():
+        with exhaustion_as_transient():
             self.spool.seek(self.size_bytes)
             self.spool.write(content)
         self.size_bytes += len(content)
@@ -59,7 +59,7 @@ class FormFiles:
 
     def read(self, start: int, size_bytes: int) -> bytes:
         """What lies there; less at the end."""
-        with exhaustion_told():
+        with exhaustion_as_transient():
             self.spool.seek(start)  # what is still in a buffer is written before
             return self.spool.read(size_bytes)
 
@@ -112,16 +112,16 @@ class FormFile(io.RawIOBase):
 
 def exhaustion(error: OSError) -> TransientError | None:
     """The system's error in words, where it means that something ran out; None for all others."""
-    said = _EXHAUSTED.get(error.errno or 0)
-    return TransientError(ErrorKind.DISK_FULL, said) if said else None
+    reason = _EXHAUSTED.get(error.errno or 0)
+    return TransientError(ErrorKind.DISK_FULL, reason) if reason else None
 
 
 @contextmanager
-def exhaustion_told() -> Iterator[None]:
+def exhaustion_as_transient() -> Iterator[None]:
     """Raise `TransientError` in place of the system's error when the disk is full, or nothing can be opened."""
     try:
         yield
     except OSError as error:
-        if (told := exhaustion(error)) is None:
+        if (exhausted := exhaustion(error)) is None:
             raise
-        raise told from error
+        raise exhausted from error

@@ -318,9 +318,9 @@ def _from_store(error: TransientError) -> Response:
 
 def _from_system(error: OSError) -> Response:
     # Where the process has run out of descriptors, anything may be what could not be opened.
-    if (told := exhaustion(error)) is None:
+    if (exhausted := exhaustion(error)) is None:
         raise error
-    return _from_store(told)
+    return _from_store(exhausted)
 
 
 def _from_deep_nesting(error: RecursionError) -> Response:

@@ -15,7 +15,7 @@ from shared.settings import SettingError
 
 
 @contextmanager
-def told_to_people() -> Iterator[None]:
+def as_click_errors() -> Iterator[None]:
     """Turn the expected failures into click's: exit code 2 for a wrong command or setting, 1 for work that failed."""
     try:
         yield

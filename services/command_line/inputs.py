@@ -128,11 +128,11 @@ def describe_skipped(skipped: Sequence[Path]) -> str:
 
 def describe_bad(bad: Sequence[tuple[Name, str]]) -> str:
     """One sentence that names what cannot be submitted, where it stands, and why."""
-    told = "; ".join(
+    reasons = "; ".join(
         f"{f'{name.where}, ' if name.where else ''}“{_cut(_shown(name.text))}”: {why}" for name, why in bad[:_NAMED]
     )
     more = f"; and {len(bad) - _NAMED} more" if len(bad) > _NAMED else ""
-    return f"{count(len(bad), 'name')} cannot be submitted: {told}{more}"
+    return f"{count(len(bad), 'name')} cannot be submitted: {reasons}{more}"
 
 
 def _shown(text: str) -> str:

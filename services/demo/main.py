@@ -21,7 +21,7 @@ from services.api.openness import by_address
 from services.client import Client, Json
 from services.clustering.quality import agreement
 from services.command_line.explore import show_clustering
-from services.command_line.failures import told_to_people
+from services.command_line.failures import as_click_errors
 from services.command_line.inputs import describe_bad, describe_skipped, find_inputs, upload_files
 from services.command_line.jobs import show_sources
 from services.command_line.options import NClusters, given
@@ -56,7 +56,7 @@ HOST = "127.0.0.1"
 )
 def main(videos: Sequence[str], models: str | None, n_clusters: int | str | None, folder: Path) -> None:
     """Show what Reelmap does, on VIDEOS or else on a small corpus whose truth is known."""
-    with told_to_people():
+    with as_click_errors():
         run(videos, models, n_clusters, folder)
 
 

@@ -29,26 +29,26 @@ def missing_here(models: Iterable[Model], settings: Settings) -> dict[str, str |
 
     A model is left out where only its hub could tell, which is not asked, or only torchvision, which is not loaded.
     """
-    told: dict[str, str | None] = {}
+    problems: dict[str, str | None] = {}
     for model in models:
         if model.weights is None:
-            told[model.name] = None
+            problems[model.name] = None
         elif not model.weights.names:
             continue
         elif at_hand(model.weights, settings.weights_dir):
-            told[model.name] = None
+            problems[model.name] = None
         elif not (model.weights.hub and settings.hub):
             says = "downloads are switched off (REELMAP_HUB)"
-            told[model.name] = missing(model.name, model.weights, settings.weights_dir, hub_says=says).message
-    return told
+            problems[model.name] = missing(model.name, model.weights, settings.weights_dir, hub_says=says).message
+    return problems
 
 
 def note_what_loads(settings: Settings, database: Database) -> dict[str, str | None]:
     """Look once, and write down what `missing_here` says, which is returned. Raises `DBAPIError`."""
-    told = missing_here(catalog.models(settings.own_models).values(), settings)
+    problems = missing_here(catalog.models(settings.own_models).values(), settings)
     with database.transaction() as connection:
-        store.note_missing(connection, told)
-    return told
+        store.note_missing(connection, problems)
+    return problems
 
 
 class Looking(threading.Thread):

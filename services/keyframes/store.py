@@ -222,7 +222,7 @@ def _keep_extraction(
     connection: Connection, claim: Claim, video_id: str, source: SourceWork, result: SourceResult
 ) -> str:
     # A job shows a video once, also when the recipe's code changed between two of its sources.
-    there: str | None = connection.execute(
+    known_id: str | None = connection.execute(
         text(
             """
             SELECT x.id FROM extractions x WHERE x.video_id = :video AND (x.recipe = :recipe OR x.id IN (
@@ -231,8 +231,8 @@ def _keep_extraction(
         ),
         {"video": video_id, "recipe": result.recipe, "job": claim.job_id},
     ).scalar()
-    if there:
-        return there
+    if known_id:
+        return known_id
     if result.extraction is None:
         raise TransientError(
             ErrorKind.INTERNAL, "the key frames that this video had were deleted meanwhile; it is cut up again"

@@ -110,12 +110,12 @@ def note_models(settings: Settings, database_url: str, say: Callable[[str], None
     naming others. Hubs are asked later, see `ONCE`."""
     database = Database(database_url)
     try:
-        told = note_what_loads(settings, database)
+        problems = note_what_loads(settings, database)
     finally:
         database.dispose()
     known = catalog.models(settings.own_models)
-    if not catalog.default_models({name: told[name] is None if name in told else None for name in known}):
-        why = " ".join(told[name] or "" for name in catalog.DEFAULT_MODELS)
+    if not catalog.default_models({name: problems[name] is None if name in problems else None for name in known}):
+        why = " ".join(problems[name] or "" for name in catalog.DEFAULT_MODELS)
         say(f"No model that a job takes by default can be loaded here; name others, or get one. {why}")
 
 

@@ -15,7 +15,7 @@ from typing import IO
 from sqlalchemy import Connection, insert
 from werkzeug.exceptions import BadRequest
 
-from services.api.form_files import exhaustion_told
+from services.api.form_files import exhaustion_as_transient
 from services.api.problems import TooLarge, invalid
 from services.api.schemas import Upload
 from shared.blobs import BlobStore
@@ -53,7 +53,7 @@ def received(
     """
     digest = hashlib.sha256()
     size_bytes = 0
-    with exhaustion_told(), work_folder(folder) as own:
+    with exhaustion_as_transient(), work_folder(folder) as own:
         path = own / "file"
         with path.open("wb") as file:
             while chunk := stream.read(_CHUNK_BYTES):

@@ -42,10 +42,10 @@ def job_not_found(job_id: str) -> NotFound:
 
 def require_job(connection: Connection, project_id: str, job_id: str) -> None:
     """Raises `NotFound` unless the project has the job."""
-    there = connection.execute(
+    found = connection.execute(
         text("SELECT FROM jobs WHERE project_id = :project AND id = :job"), {"project": project_id, "job": job_id}
     ).first()
-    if there is None:
+    if found is None:
         raise job_not_found(job_id)
 
 

@@ -21,14 +21,14 @@ MAX_SOURCES = 20
 
 def get_key_frame(connection: Connection, project_id: str, key_frame_id: str) -> KeyFrame:
     """Raises `NotFound`."""
-    there = connection.execute(
+    found = connection.execute(
         text(
             """SELECT FROM key_frames k JOIN extractions x ON x.id = k.extraction_id JOIN videos v ON v.id = x.video_id
             WHERE k.id = :id AND v.project_id = :project"""
         ),
         {"id": key_frame_id, "project": project_id},
     ).first()
-    if there is None:
+    if found is None:
         raise key_frame_not_found(key_frame_id)
     return key_frames_by_id(connection, project_id, [key_frame_id])[key_frame_id]
 

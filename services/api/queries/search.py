@@ -91,18 +91,18 @@ def model_of_key_frame(
 
     job_ids: whose models count; of several jobs, or of all of the project's, the newest. Raises `Invalid`.
     """
-    there = set(
+    models = set(
         connection.execute(
             text("SELECT model FROM embeddings WHERE key_frame_id = :id"), {"id": key_frame_id}
         ).scalars()
     )
-    if not there:
+    if not models:
         invalid("key_frame_id", "this key frame has no vector yet; search again when its job went further")
     if model is None:
         of_jobs = _models_of_key_frame(connection, project_id, key_frame_id, job_ids)
-        return next((name for name in of_jobs if name in there), min(there))
-    if model not in there:
-        invalid("model", f"this key frame has no vector of {model!r}; it has those of: {', '.join(sorted(there))}")
+        return next((name for name in of_jobs if name in models), min(models))
+    if model not in models:
+        invalid("model", f"this key frame has no vector of {model!r}; it has those of: {', '.join(sorted(models))}")
     return model
 
 

@@ -45,16 +45,16 @@ def dispatcher(subject: Subject) -> Found:
 def workers(subject: Subject) -> Found:
     """Whether somebody reads every queue in which something is due."""
     names = {client["name"] for client in subject.broker.client_list()}
-    there = [queue for queue in Queue if worker_name(queue) in names]
+    connected = [queue for queue in Queue if worker_name(queue) in names]
     with subject.db.transaction() as connection:
         due = connection.execute(
             text("SELECT queue, count(*) AS n FROM tasks WHERE state = 'queued' AND run_at <= now() GROUP BY queue")
         ).all()
-    unread = [f"{row.queue} ({row.n} due)" for row in due if row.queue not in there]
+    unread = [f"{row.queue} ({row.n} due)" for row in due if row.queue not in connected]
     if unread:
         return bad(f"No worker reads {', '.join(unread)}. Start one (docs/operations.md), or look at its log.")
-    absent = [queue.value for queue in Queue if queue not in there]
-    said = f"Connected: {', '.join(there) or 'none'}"
+    absent = [queue.value for queue in Queue if queue not in connected]
+    said = f"Connected: {', '.join(connected) or 'none'}"
     return good(f"{said}; not {', '.join(absent)}, where nothing is due." if absent else f"{said}.")
 
 
@@ -153,9 +153,9 @@ def blobs(subject: Subject) -> Found:
 
 def _not_there(blobs: BlobStore, names: Collection[str]) -> list[str]:
     """Those of the blobs that the store does not list. A video's pictures are listed at once."""
-    listed = {name if name.startswith("uploads/") else f"{name.rpartition('/')[0]}/" for name in names}
-    there = {entry.name for prefix in listed for entry in blobs.entries(prefix)}
-    return sorted(set(names) - there)
+    folders = {name if name.startswith("uploads/") else f"{name.rpartition('/')[0]}/" for name in names}
+    listed = {entry.name for prefix in folders for entry in blobs.entries(prefix)}
+    return sorted(set(names) - listed)
 
 
 CHECKS = (
