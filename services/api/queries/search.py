@@ -89,7 +89,8 @@ def model_of_key_frame(
 ) -> str:
     """`model` if the key frame has its vector; when left out, the first of its job's models that it has one of.
 
-    job_ids: whose models count; of several jobs, or of all of the project's, the newest. Raises `Invalid`.
+    job_ids: those that are searched. One of them that has the key frame comes first, then the others, because there is
+    nothing to find under a model that they do not have; of several, the newest. Raises `Invalid`.
     """
     models = set(
         connection.execute(
@@ -99,8 +100,11 @@ def model_of_key_frame(
     if not models:
         invalid("key_frame_id", "this key frame has no vector yet; search again when its job went further")
     if model is None:
-        of_jobs = _models_of_key_frame(connection, project_id, key_frame_id, job_ids)
-        return next((name for name in of_jobs if name in models), min(models))
+        wanted = _models_of_key_frame(connection, project_id, key_frame_id, job_ids)
+        if job_ids:
+            wanted += models_of_jobs(connection, project_id, job_ids)
+            wanted += _models_of_key_frame(connection, project_id, key_frame_id, None)
+        return next((name for name in wanted if name in models), min(models))
     if model not in models:
         invalid("model", f"this key frame has no vector of {model!r}; it has those of: {', '.join(sorted(models))}")
     return model

@@ -248,6 +248,17 @@ def test_the_model_that_is_left_out_is_the_first_of_the_job(client, submit, work
             assert client.post("/api/v1/search", json={"key_frame_id": key_frame_id, **jobs}).json["model"] == models[0]
 
 
+def test_a_key_frame_is_searched_with_in_another_job_by_a_model_of_that_job(client, submit, workers):
+    asked_from = submit(["https://example.org/a.mp4"], models=["hog_color", "tiny"])["id"]
+    searched = submit(["https://example.org/b.mp4"], models=["tiny"])["id"]
+    for job_id in (asked_from, searched):
+        workers.extract(job_id)
+        workers.embed(job_id)
+    key_frame_id = client.get(f"/api/v1/jobs/{asked_from}/key-frames").json["key_frames"][0]["id"]
+    answer = client.post("/api/v1/search", json={"key_frame_id": key_frame_id, "jobs": [searched]}).json
+    assert answer["model"] == "tiny" and len(answer["results"]) == 3
+
+
 @pytest.mark.parametrize(("kind", "status"), [(ErrorKind.BAD_PICTURE, 422), (ErrorKind.WEIGHTS_CHANGED, 500)])
 def test_a_picture_that_could_not_be_embedded_says_why(client, job_id, workers, jpeg, kind, status):
     address = send(client, jpeg).headers["Location"]
