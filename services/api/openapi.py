@@ -36,7 +36,7 @@ CONFIG: Mapping[str, Any] = {
     ),
 }
 
-_SWAGGER_FILES = ("swagger-ui.css", "swagger-ui-bundle.js", "favicon-32x32.png")
+_SWAGGER_FILES = ("swagger-ui.css", "swagger-ui-bundle.js")
 
 _SCHEMAS = "#/components/schemas"
 _BINARY = {"type": "string", "format": "binary"}

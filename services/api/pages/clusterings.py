@@ -83,7 +83,7 @@ def _asked(clustering: Clustering) -> str:
     asked = clustering.n_clusters_asked
     if asked is None or asked == clustering.n_clusters_used:
         return ""
-    return "auto" if asked == "auto" else f"{asked} asked for"
+    return "their number found by trying several" if asked == "auto" else f"{asked} clusters asked for"
 
 
 @blueprint.get("/clusters/<id:cluster_id>")
