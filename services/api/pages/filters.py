@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from flask import Flask, request
 
 from services.api import paths
+from services.api.pages import field_words, forms
 from services.api.schemas import Cluster, Clustering, Job, KeyFrame, Membership, Source, SourceOfKeyFrame
 from shared import wording
 from shared.pictures import SMALL_PICTURE_PX
@@ -76,6 +77,9 @@ def register(app: Flask) -> None:
         page,
         video_page,
         small_width_px,
+        field_words.label,
+        field_words.sentence,
+        forms.words_to_choose,
     )
     plain = (
         wording.clock,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -17,6 +18,7 @@ from services.api.form_files import FORM_MARGIN_BYTES
 from services.api.problems import FieldError, Refusal
 from services.api.schemas import ModelEntry
 from shared import catalog
+from shared.parameters import Parameter
 from shared.urls import UPLOAD_SCHEME
 
 T = TypeVar("T")
@@ -36,12 +38,41 @@ def n_clusters(text: str) -> dict[str, Any]:
 
 
 def clustering_settings(form: MultiDict[str, str]) -> dict[str, Any]:
-    """The settings of a clustering that a person asks for. Fields that are not there are left out."""
+    """The settings of a clustering that a person asks for. Fields that are empty or not there are left out.
+
+    A form has fields for the parameters of each algorithm, `kmeans.n_clusters`; those of the chosen one are read.
+    """
     settings: dict[str, Any] = {name: form[name] for name in ("model", "algorithm", "scaling") if form.get(name)}
     seed = form.get("seed", "").strip()
     if seed:
         settings["seed"] = int(seed) if seed.isascii() and seed.isdigit() and len(seed) < 20 else seed
-    return settings | n_clusters(form.get("n_clusters", ""))
+    algorithm = settings.get("algorithm", catalog.DEFAULT_ALGORITHM)
+    entry = catalog.algorithms().get(algorithm)
+    for parameter in entry.parameters if entry else ():
+        typed = form.get(f"{algorithm}.{parameter.name}", "").strip()
+        if typed:
+            settings[parameter.name] = _value(parameter, typed)
+    return settings
+
+
+def words_to_choose(parameter: Parameter) -> dict[str, Any]:
+    """The words that a parameter is chosen by, and what each means; none where something is typed."""
+    if bool in parameter.kinds:
+        return {"no": False, "yes": True}
+    return {} if parameter.kinds else {word: word for word in parameter.choices}
+
+
+def _value(parameter: Parameter, typed: str) -> Any:
+    """What was typed, as JSON would have it; what is no such value is left for the catalog to judge."""
+    words = words_to_choose(parameter)
+    if typed in words:
+        return words[typed]
+    if int in parameter.kinds and typed.isascii() and typed.removeprefix("-").isdigit() and len(typed) < 20:
+        return int(typed)
+    if float in parameter.kinds:
+        with suppress(ValueError):
+            return float(typed)
+    return typed
 
 
 def named_by_url(refusal: Refusal, urls: Sequence[str]) -> Refusal:

@@ -272,6 +272,7 @@ def _job_page(job_id: str, problem: Refusal | None = None, form: str = "") -> st
         algorithms=catalog.algorithms(),
         scalings=catalog.SCALINGS,
         given=_given(),
+        given_parameters=request.form,
         opened=form,
         problem=problem,
         poll=still[:MAX_POLLED],
@@ -283,7 +284,7 @@ def _given() -> dict[str, Any]:
     """What the forms of a job's page show."""
     usual = catalog.COMMON_CLUSTERING
     return {
-        **forms.given(request.form, videos="", n_clusters="", model="", expand="", **usual),
+        **forms.given(request.form, videos="", model="", expand="", **usual),
         "models": request.form.getlist("models"),
     }
 

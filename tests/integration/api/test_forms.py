@@ -27,7 +27,7 @@ def send(client, address: str = "/jobs", **fields: object):
         ({"models": "no such model"}, "there is no model"),
         ({"videos": "ftp://example.org/a.mp4"}, "ftp://example.org/a.mp4"),
         ({"videos": "upload:00000000-0000-0000-0000-000000000009"}, "there is no upload"),
-        ({"n_clusters": "many"}, "n_clusters"),
+        ({"n_clusters": "many"}, "Clusters (k) is &#39;many&#39;"),
         ({"name": "x" * 1000}, "at most 200 characters"),
         ({"files": [(io.BytesIO(b"film"), "a.mp4"), (io.BytesIO(b""), "nothing.mp4")]}, "nothing.mp4"),
         ({"files": [(io.BytesIO(b"film"), "a.mp4"), (io.BytesIO(b"\0" * 100_001), "b.mp4")]}, "larger than 100000"),

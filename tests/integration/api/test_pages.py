@@ -142,7 +142,8 @@ def test_a_refused_form_says_why_and_keeps_what_was_typed(send):
 def test_an_impossible_number_of_clusters_is_refused_by_name(send, n_clusters):
     page = Page(send("/jobs", videos="https://example.org/a.mp4", models="hog_color", n_clusters=n_clusters))
     assert page.status == 422
-    assert "n_clusters" in page.text
+    assert "Clusters (k) is" in page.text
+    assert "n_clusters" not in page.text
 
 
 def test_a_file_that_is_too_large_is_refused_on_a_page(send):
@@ -262,9 +263,9 @@ def test_clustering_again_leads_to_the_new_clustering(browse, client, finished, 
         f"/jobs/{finished['id']}/clusterings",
         model="hog_color",
         algorithm="minibatch_kmeans",
-        n_clusters="3",
         seed="5",
         scaling="l2",
+        **{"minibatch_kmeans.n_clusters": "3", "kmeans.n_clusters": "9", "hdbscan.min_cluster_size": "no number"},
     )
     assert answer.status_code == 303
     page = browse(answer.location)
@@ -339,9 +340,13 @@ def test_a_clustering_that_is_being_made_is_not_deleted(browse, client, submit, 
 
 
 def test_a_refused_clustering_leaves_its_form_open(finished, send):
-    page = Page(send(f"/jobs/{finished['id']}/clusterings", algorithm="hdbscan", n_clusters="3", seed="0"))
+    page = Page(
+        send(f"/jobs/{finished['id']}/clusterings", algorithm="hdbscan", seed="0", **{"hdbscan.min_cluster_size": "1"})
+    )
     assert page.status == 422
-    assert "n_clusters" in page.text
+    assert "Least size of a cluster is 1; it takes a whole number from 2" in page.text
+    assert "min_cluster_size" not in page.text
+    assert "1" in [attrs.get("value") for tag, attrs in page.tags if attrs.get("name") == "hdbscan.min_cluster_size"]
     assert ("details", {"class": "panel", "open": None}) in page.tags
 
 
