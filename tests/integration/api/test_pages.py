@@ -336,7 +336,7 @@ def test_a_clustering_that_is_being_made_is_not_deleted(browse, client, submit, 
     assert "Delete this clustering" not in browse(clustering["links"]["page"]).text
     page = Page(send(f"{clustering['links']['page']}/delete"))
     assert page.status == 409
-    assert "cancel the job first" in page.text
+    assert "cancel it first" in page.text
 
 
 def test_a_refused_clustering_leaves_its_form_open(finished, send):
