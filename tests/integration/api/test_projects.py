@@ -18,7 +18,7 @@ BODIES = {
     "sources.add_sources": {"json": {"videos": ["https://example.org/b.mp4"]}},
     "sources.correct_source": {"json": {"url": "https://example.org/b.mp4"}},
     "sources.remove_sources": {"query_string": {"state": "failed"}},
-    "clusterings.name_clustering": {"json": {"name": "Mine"}},
+    "clusterings.change_clustering": {"json": {"name": "Mine"}},
     "jobs.add_models": {"json": {"models": ["tiny"]}},
     "clusterings.add_clustering": {"json": {"n_clusters": 2}},
     "job_pages.add_sources": {"data": {"videos": "https://example.org/b.mp4"}},
