@@ -42,19 +42,23 @@ def find_dissolve(history: History, at: int, least_novelty: float, not_before: i
         if end.time_s - history[0].time_s < window_s or history[start].index < not_before:
             return None
         if at - start > INNER // 2:
-            places = [start + round((at - start) * part / (INNER + 1)) for part in range(INNER + 2)]
-            gap = _gap([history[place] for place in places], history, least_novelty)
+            gap = _gap(history, start, at, least_novelty) if _differ(history[start], end) else None
             if gap:
                 return gap
     return None
 
 
-def _gap(samples: list[Sample], history: History, least_novelty: float) -> Gap | None:
-    first, last = samples[0], samples[-1]
+def _differ(first: Sample, last: Sample) -> bool:
+    """Tell whether two frames could be the ends of a transition: most are too alike, and are not looked at further."""
     contrast = min(first.contrast, last.contrast)
     least = max(LEAST_DIFFERENCE, LEAST_DIFFERENCE_OF_CONTRAST * contrast)
-    if contrast < 2 * BLANK_CONTRAST or difference(first.signature, last.signature) < least:
-        return None
+    return contrast >= 2 * BLANK_CONTRAST and difference(first.signature, last.signature) >= least
+
+
+def _gap(history: History, start: int, at: int, least_novelty: float) -> Gap | None:
+    places = [start + round((at - start) * part / (INNER + 1)) for part in range(INNER + 2)]
+    samples = [history[place] for place in places]
+    first, last = samples[0], samples[-1]
     pictures = [sample.coarse for sample in samples]
     shares = dissolved(pictures) or wiped(pictures)
     if shares is None:

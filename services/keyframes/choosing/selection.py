@@ -14,7 +14,7 @@ from services.keyframes.choosing.candidates import Candidate, CandidateSampler, 
 from services.keyframes.choosing.novelty import WHOLE, Box, missing_blocks
 from services.keyframes.choosing.shots import Shot, Transition
 from services.keyframes.choosing.signatures import Signature, difference
-from services.keyframes.choosing.small_changes import Outlook, SmallChanges, details, differ_in_text, small_luma
+from services.keyframes.choosing.small_changes import Outlook, SmallChanges, differ_in_text, small_luma
 from services.keyframes.reading.frames import Frame
 
 # Frames this near a transition can carry traces of it, unless they stay so long that they are pictures of their own.
@@ -96,17 +96,19 @@ class View:
             self.candidates.remove(max(self.candidates, key=lambda one: one.motion))
 
     def best(self) -> Candidate:
+        if len(self.candidates) == 1:
+            return self.candidates[0]
         return max(self.candidates, key=lambda one: sharpness(one.frame) / one.motion)
 
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    """A pick that later ones are compared with."""
+    """A pick that later ones are compared with. luma: the small one, in which text is compared, uint8 (H, W)."""
 
     frame_index: int
     shot_index: int
     signature: Signature
-    details: NDArray[np.uint8]
+    luma: NDArray[np.uint8]
 
 
 class KeyFrameChooser:
@@ -130,7 +132,6 @@ class KeyFrameChooser:
         self._new_since_s = 0.0
         self._next_comparison_s = 0.0
         self._compared: Signature | None = None
-        self._small_changes = SmallChanges()
         self._small_changes = SmallChanges()
         self._fallback: Candidate | None = None
         self._kept: list[_Kept] = []
@@ -260,17 +261,17 @@ class KeyFrameChooser:
             return
         view, shot_index = self._views[-1], len(self._shots)
         best = view.best()
-        seen = details(small_luma(best.frame.picture))
+        luma = small_luma(best.frame.picture)
         view.candidates = []
         self._kept = [one for one in self._kept if one.shot_index >= shot_index - self._duplicate_memory_shots]
         for kept in self._kept[-REMEMBERED_VIEWS:]:
             same_content = self._view_novelty if kept.shot_index == shot_index else SAME_CONTENT
-            if view.differs_in_text and differ_in_text(kept.details, seen):
+            if view.differs_in_text and differ_in_text(kept.luma, luma):
                 continue
             if are_near_duplicates(kept.signature, best.signature, self._box, same_content):
                 self._repeats.setdefault(kept.frame_index, []).append((view.start_s, end_s))
                 return
-        self._kept.append(_Kept(best.frame.index, shot_index, best.signature, seen))
+        self._kept.append(_Kept(best.frame.index, shot_index, best.signature, luma))
         self._chosen.append(Pick(best.frame, shot_index))
 
     def _shot_at(self, frame_index: int) -> int:
