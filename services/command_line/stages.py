@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -44,13 +45,25 @@ new_file = click.Path(dir_okay=False, writable=True, path_type=Path)
 @click.option(
     "--set", "parameters", type=NameValue(), multiple=True, help="A parameter of the strategy, or picture_px."
 )
+@click.option(
+    "--scores",
+    type=new_file,
+    help="Also write, as CSV, what was measured at every frame and how it was judged: why a cut was found or not.",
+)
 @json_option
 def keyframes(
-    file: Path, out: Path | None, strategy: str | None, parameters: Sequence[tuple[str, Any]], as_json: bool
+    file: Path,
+    out: Path | None,
+    strategy: str | None,
+    parameters: Sequence[tuple[str, Any]],
+    scores: Path | None,
+    as_json: bool,
 ) -> None:
     """Write the key frames of a video FILE as JPEG pictures."""
     settings = catalog.strategy_settings({**dict(parameters), **given(strategy=strategy)})
-    extraction, files = _extract(file, out or Path(f"{file.stem}-key-frames"), settings)
+    if scores and not scores.parent.is_dir():
+        raise click.UsageError(f"There is no folder {scores.parent} to write {scores.name} into.")
+    extraction, files = _extract(file, out or Path(f"{file.stem}-key-frames"), settings, scores)
     for note in extraction.facts.notes:
         say(f"Note: {note}")
     if as_json:
@@ -66,9 +79,10 @@ def keyframes(
     )
 
 
-def _extract(file: Path, out: Path, settings: dict[str, Any]) -> tuple[Extraction, list[Path]]:
-    """Extract in the helper process; the pictures appear in `out` when all of them are there."""
+def _extract(file: Path, out: Path, settings: dict[str, Any], scores: Path | None) -> tuple[Extraction, list[Path]]:
+    """Extract in the helper process; the pictures appear in `out`, and `scores`, when all of them are there."""
     from services.keyframes.cell.decoder import Decoder
+    from services.keyframes.extraction import scores_file
 
     strategy, asked_px = settings.pop("strategy"), settings.pop("picture_px")
     picture_px = None if asked_px == catalog.AS_DECODED else asked_px
@@ -80,7 +94,17 @@ def _extract(file: Path, out: Path, settings: dict[str, Any]) -> tuple[Extractio
                 written = len(list(Path(folder).glob(PICTURES)))
                 status.update(Text(f"Reading {file.name}: {written} key frames"))
 
-            extraction = decoder.extract(file, folder, strategy, settings, check=say_how_many, picture_px=picture_px)
+            extraction = decoder.extract(
+                file,
+                folder,
+                strategy,
+                settings,
+                check=say_how_many,
+                picture_px=picture_px,
+                with_scores=scores is not None,
+            )
+        if scores:
+            shutil.move(scores_file(Path(folder)), scores)
         out.mkdir(exist_ok=True)
         for old in out.glob(PICTURES):
             old.unlink()

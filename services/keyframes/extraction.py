@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.keyframes import strategies
+from services.keyframes.choosing.scores import Scores
 from services.keyframes.choosing.selection import Outline, Pick
 from services.keyframes.choosing.shots import Shot
 from services.keyframes.reading.frames import VideoFacts, VideoReader
@@ -115,22 +116,32 @@ def extract(
     parameters: Mapping[str, Any] | None = None,
     limits: DecodeLimits | None = None,
     picture_px: int | None = ANALYSIS_PX,
+    with_scores: bool = False,
 ) -> Extraction:
     """Choose key frames of the video at `path` and write them into `out_dir`, each as soon as it is decided.
 
     picture_px: the longest side of the pictures, which are never enlarged; None for as large as the video is.
+    with_scores: also write `scores_file(out_dir)`, a line of CSV per frame that says why a cut was found there or not.
     Every video with a readable frame yields a key frame, whatever the strategy. Raises PermanentError for what is wrong
     with the file or the parameters, TransientError when the disk is full.
     """
     module = load_strategy(strategy)
     chosen = make_parameters(module, parameters or {})
+    if with_scores and not module.HAS_SCORES:
+        able = [name for name in strategy_names() if load_strategy(name).HAS_SCORES]
+        raise PermanentError(
+            ErrorKind.BAD_PARAMETERS,
+            f"The strategy {strategy!r} does not compare frames, so there are no scores of it. Choose one of {able}.",
+        )
+    scores = Scores() if with_scores else None
+    out_dir = Path(out_dir)
     try:
-        return _extract(VideoReader(path, limits, module.I_FRAMES_ONLY), Path(out_dir), module, chosen, picture_px)
+        return _extract(VideoReader(path, limits, module.I_FRAMES_ONLY), out_dir, module, chosen, picture_px, scores)
     except PermanentError as error:
         if not (module.I_FRAMES_ONLY and error.kind is ErrorKind.DAMAGED):
             raise
         # No I-frame can be read: they are damaged, or the file starts after its only one.
-        return _extract(VideoReader(path, limits), Path(out_dir), module, chosen, picture_px)
+        return _extract(VideoReader(path, limits), out_dir, module, chosen, picture_px, scores)
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
@@ -140,14 +151,20 @@ def extract(
 
 
 def _extract(
-    reader: VideoReader, out_dir: Path, strategy: ModuleType, parameters: Any, picture_px: int | None
+    reader: VideoReader,
+    out_dir: Path,
+    strategy: ModuleType,
+    parameters: Any,
+    picture_px: int | None,
+    scores: Scores | None,
 ) -> Extraction:
     out_dir.mkdir(parents=True, exist_ok=True)
     outline = Outline(shots=(), repeats={})
 
     def picks() -> Iterator[Pick]:
         nonlocal outline
-        outline = yield from strategy.select(iter(reader), parameters)
+        told = {"scores": scores} if scores else {}
+        outline = yield from strategy.select(iter(reader), parameters, **told)
 
     with reader:
         written = [_write(pick, reader.claimed_pixel_aspect, out_dir, picture_px) for pick in picks()]
@@ -157,11 +174,14 @@ def _extract(
             f"The strategy {strategy.__name__!r} chose none of {reader.frames_read} frames, which is a defect of ours. "
             "Choose another strategy.",
         )
+    shots = _cover(outline.shots, reader.frames_read, reader.end_s)
+    if scores:
+        scores.write(scores_file(out_dir), shots, {key_frame.frame_index for key_frame in written})
     return Extraction(
         frames=reader.frames_read,
         duration_s=reader.end_s,
         facts=reader.facts,
-        shots=_cover(outline.shots, reader.frames_read, reader.end_s),
+        shots=shots,
         key_frames=tuple(
             replace(key_frame, repeats=tuple(outline.repeats.get(key_frame.frame_index, ())))
             for key_frame in sorted(written, key=lambda key_frame: key_frame.frame_index)
@@ -207,6 +227,11 @@ def picture_files(out_dir: Path, frame_index: int) -> tuple[Path, Path, Path]:
     """Where the picture of a key frame, its small copy, and what models see are written."""
     name = f"{frame_index:07d}"
     return out_dir / f"{name}.jpg", out_dir / f"{name}_small.jpg", out_dir / f"{name}_analysis.jpg"
+
+
+def scores_file(out_dir: Path) -> Path:
+    """Where the scores of all frames are written."""
+    return out_dir / "scores.csv"
 
 
 def _shrink(picture: NDArray[np.uint8], max_px: int) -> NDArray[np.uint8]:

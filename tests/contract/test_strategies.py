@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import FrozenInstanceError, fields, replace
 from fractions import Fraction
+from inspect import signature
 from itertools import pairwise
 from pathlib import Path
 
@@ -192,6 +193,7 @@ def test_a_strategy_describes_itself(strategy) -> None:
     assert module.TITLE.strip()
     assert module.VERSION >= 1
     assert isinstance(module.I_FRAMES_ONLY, bool)
+    assert ("scores" in signature(module.select).parameters) == module.HAS_SCORES
 
 
 def test_parameters_have_defaults_and_cannot_change(strategy) -> None:

@@ -26,7 +26,7 @@ from typing import Any
 from pydantic import ConfigDict, TypeAdapter
 
 from services.keyframes.cell import sandbox
-from services.keyframes.extraction import ANALYSIS_PX, Extraction, picture_files
+from services.keyframes.extraction import ANALYSIS_PX, Extraction, picture_files, scores_file
 from services.keyframes.reading.frames import VideoFacts
 from services.keyframes.reading.limits import DecodeLimits
 from shared.catalog import DEFAULT_STRATEGY
@@ -93,6 +93,7 @@ class Decoder:
         limits: DecodeLimits | None = None,
         check: Callable[[], None] = never_stop,
         picture_px: int | None = ANALYSIS_PX,
+        with_scores: bool = False,
     ) -> Extraction:
         """Do as `services.keyframes.extraction.extract` does, in a confined process.
 
@@ -110,6 +111,7 @@ class Decoder:
             "parameters": dict(parameters or {}),
             "limits": asdict(limits),
             "picture_px": picture_px,
+            "with_scores": with_scores,
         }
         try:
             status, answer, last_words = self._ask(request, _within(limits.max_wall_s, check))
@@ -122,7 +124,7 @@ class Decoder:
             raise _took_too_long(f"{limits.max_cpu_s:,} seconds of computing")
         if status:
             raise _crashed(_reason(status), last_words)
-        return _read_answer(answer, out_dir)
+        return _read_answer(answer, out_dir, with_scores)
 
     def close(self) -> None:
         """End the helper, and with it the process that reads a video; a later call of `extract` starts a new one."""
@@ -209,7 +211,7 @@ def _within(max_wall_s: float, check: Callable[[], None]) -> Callable[[], None]:
     return check_both
 
 
-def _read_answer(answer: str, out_dir: Path) -> Extraction:
+def _read_answer(answer: str, out_dir: Path, with_scores: bool) -> Extraction:
     """The extraction, or raise the error, that the process reports.
 
     A video that took its process over says what it likes, so nothing is believed of the answer that matters outside.
@@ -229,6 +231,8 @@ def _read_answer(answer: str, out_dir: Path) -> Extraction:
                     raise ValueError(f"{key_frame.file} is not where pictures are written")
                 if not all(stat.S_ISREG(file.lstat().st_mode) for file in files):
                     raise ValueError(f"{key_frame.file} is not a file")
+            if with_scores and not stat.S_ISREG(scores_file(out_dir).lstat().st_mode):
+                raise ValueError(f"{scores_file(out_dir)} is not a file")
             return extraction
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OSError) as nonsense:
         raise _crashed("its answer makes no sense", repr(nonsense).encode()) from nonsense

@@ -147,6 +147,7 @@ def _answer(request: Mapping[str, Any], limits: Any) -> dict[str, Any]:
             request["parameters"],
             limits,
             request["picture_px"],
+            request["with_scores"],
         )
         return {"extraction": extraction.to_json()}
     except ReelmapError as raised:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from services.keyframes.choosing.candidates import Candidate, CandidateSampler, sharpness
 from services.keyframes.choosing.novelty import WHOLE, Box, missing_blocks
+from services.keyframes.choosing.scores import NEW_VIEW, SMALL_CHANGE, Scores
 from services.keyframes.choosing.shots import Shot, Transition
 from services.keyframes.choosing.signatures import Signature, difference
 from services.keyframes.choosing.small_changes import Outlook, SmallChanges, differ_in_text, small_luma
@@ -116,9 +117,11 @@ class KeyFrameChooser:
 
     view_novelty: share of new content from which a shot gets a further key frame; from 1 on there is never one.
     duplicate_memory_shots: with how many shots before its own a pick is compared.
+    scores: where it is kept at which frames a view began, when that is asked for.
     """
 
-    def __init__(self, view_novelty: float, duplicate_memory_shots: int) -> None:
+    def __init__(self, view_novelty: float, duplicate_memory_shots: int, scores: Scores | None = None) -> None:
+        self._scores = scores
         self._view_novelty = view_novelty
         self._duplicate_memory_shots = duplicate_memory_shots
         self._sampler = CandidateSampler()
@@ -203,6 +206,8 @@ class KeyFrameChooser:
                 self._views.append(View(self._new_since_s, candidate.signature))
                 self._sight = Sight.SAME
                 self._small_changes.begin_view()
+                if self._scores:
+                    self._scores.add_view(candidate.frame.index, NEW_VIEW)
             elif self._sight is Sight.NEW:
                 self._new_since_s = time_s
         if self._sight is not Sight.NEW:
@@ -224,6 +229,8 @@ class KeyFrameChooser:
                 view = View(candidate.frame.time_s, candidate.signature, differs_in_text=True)
                 self._views.append(view)
                 self._sight = Sight.SAME
+                if self._scores:
+                    self._scores.add_view(candidate.frame.index, SMALL_CHANGE)
         if self._sight is Sight.SAME:
             view.add(candidate)
 

@@ -10,6 +10,7 @@ from services.keyframes.choosing.dissolves import RATE_HZ, WINDOWS_S, find_disso
 from services.keyframes.choosing.fades import FadeDetector, Gap
 from services.keyframes.choosing.history import History
 from services.keyframes.choosing.novelty import Box
+from services.keyframes.choosing.scores import DISSOLVE, FADE, Scores
 from services.keyframes.choosing.signatures import Signature
 
 # Long enough to see the longest gradual transition and both sides of it.
@@ -53,13 +54,15 @@ class ShotDetector:
     """Fed the signatures of a video in order, tells its transitions as soon as they are certain.
 
     cut_novelty, gradual_novelty: share of content that must be new across a cut and a gradual transition, 0..1.
+    scores: where what is seen at each frame is kept, when it is asked for.
     settled_frame: no transition still to be told touches a frame before this one.
     """
 
-    def __init__(self, cut_novelty: float, gradual_novelty: float) -> None:
+    def __init__(self, cut_novelty: float, gradual_novelty: float, scores: Scores | None = None) -> None:
         self.settled_frame = 0
         self._cut_novelty = cut_novelty
         self._gradual_novelty = gradual_novelty
+        self._scores = scores
         self._history = History(HISTORY_S, 3 * HALO_FRAMES)
         self._fades = FadeDetector(cut_novelty)
         self._unsettled: deque[tuple[int, float]] = deque()  # index and time of frames
@@ -78,7 +81,7 @@ class ShotDetector:
         history = self._history
         history.feed(index, time_s, signature)
         self._unsettled.append((index, time_s))
-        self._add(self._fades.feed(history))
+        self._add(self._fades.feed(history), FADE)
         while self._is_ripe(place := self._next_place()):
             self._examine(place)
         return self._settle()
@@ -87,7 +90,7 @@ class ShotDetector:
         """Return the transitions that are left when there are no more frames."""
         for place in range(self._next_place(), len(self._history)):
             self._examine(place)
-        self._add(self._fades.finish(self._history))
+        self._add(self._fades.finish(self._history), FADE)
         found, self._found = self._found, []
         return found
 
@@ -107,7 +110,10 @@ class ShotDetector:
         """Look for a cut at a place of the history and for a dissolve that ends there."""
         sample = self._history[place]
         self._examined_frame = sample.index
-        if place and examine(self._history, place, self._cut_novelty).finding is Finding.CUT:
+        found = examine(self._history, place, self._cut_novelty) if place else None
+        if self._scores:
+            self._scores.add_frame(sample, found)
+        if found and found.finding is Finding.CUT:
             self._last_cut = sample.index
             self._fades.cut(sample.index)
             self._add(Gap(sample.index, sample.index, sample.index))
@@ -116,12 +122,17 @@ class ShotDetector:
             gap = find_dissolve(self._history, place, self._gradual_novelty, self._last_cut)
             if gap:
                 self._next_dissolve_s = sample.time_s + SAME_DISSOLVE_S
-                self._add(gap)
+                self._add(gap, DISSOLVE)
 
-    def _add(self, gap: Gap | None) -> None:
-        """Take in a transition; gradual ones that touch are one, and swallow the cuts in their midst."""
+    def _add(self, gap: Gap | None, word: str | None = None) -> None:
+        """Take in a transition; gradual ones that touch are one, and swallow the cuts in their midst.
+
+        word: what the scores call it, unless it is a cut.
+        """
         if gap is None:
             return
+        if self._scores and word:
+            self._scores.add_gradual(gap, word)
         near = [one for one in self._found if self._touch(one, gap)]
         if near and gap.first_frame == gap.end_frame:
             return

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 TITLE = "The codec's I-frames, without decoding the rest"
 VERSION = 1
 I_FRAMES_ONLY = True
+HAS_SCORES = False
 
 
 @dataclass(frozen=True)

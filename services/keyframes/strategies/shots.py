@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING
 from shared.parameters import Declared, within
 
 if TYPE_CHECKING:
+    from services.keyframes.choosing.scores import Scores
     from services.keyframes.choosing.selection import Outline, Pick
     from services.keyframes.reading.frames import Frame
 
 TITLE = "The best frame of every shot, and of everything new within it"
 VERSION = 3
 I_FRAMES_ONLY = False
+HAS_SCORES = True
 
 
 @dataclass(frozen=True)
@@ -33,14 +35,19 @@ class Parameters(Declared):
     duplicate_memory_shots: int = within(1, least=0, most=1000)
 
 
-def select(frames: Iterator[Frame], parameters: Parameters) -> Generator[Pick, None, Outline]:
-    """Yield the key frames of each shot as soon as they are certain, about two seconds late; return the shots."""
+def select(
+    frames: Iterator[Frame], parameters: Parameters, scores: Scores | None = None
+) -> Generator[Pick, None, Outline]:
+    """Yield the key frames of each shot as soon as they are certain, about two seconds late; return the shots.
+
+    scores: is told what is seen at each frame.
+    """
     from services.keyframes.choosing.selection import KeyFrameChooser
     from services.keyframes.choosing.shots import ShotDetector
     from services.keyframes.choosing.signatures import signature
 
-    detector = ShotDetector(parameters.cut_novelty, parameters.gradual_novelty)
-    chooser = KeyFrameChooser(parameters.view_novelty, parameters.duplicate_memory_shots)
+    detector = ShotDetector(parameters.cut_novelty, parameters.gradual_novelty, scores)
+    chooser = KeyFrameChooser(parameters.view_novelty, parameters.duplicate_memory_shots, scores)
     for frame in frames:
         seen = signature(frame.picture)
         transitions = detector.feed(frame.index, frame.time_s, seen)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 TITLE = "One frame every few seconds"
 VERSION = 1
 I_FRAMES_ONLY = False
+HAS_SCORES = False
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 
@@ -68,6 +69,37 @@ def test_keyframes_replaces_the_pictures_of_an_earlier_run_and_nothing_else(reel
     (out / "mine.jpg").touch()
     assert reelmap("keyframes", video, "--out", out, "--strategy", "uniform", "--set", "every_s=10").exit_code == 0
     assert sorted(path.name for path in out.iterdir()) == ["0000000.jpg", "mine.jpg"]
+
+
+def test_scores_tell_of_every_frame_why_there_is_a_cut_or_none(reelmap, video: Path, tmp_path: Path) -> None:
+    assert reelmap("keyframes", video, "--scores", "why.csv").exit_code == 0
+    with (tmp_path / "why.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["frame_index"]) for row in rows] == list(range(20))
+    assert [float(row["time_s"]) for row in rows] == pytest.approx([index / 10 for index in range(20)], abs=0.001)
+    assert [row["decision"] for row in rows[:1]] == ["first"]
+    assert [index for index, row in enumerate(rows) if row["decision"] == "cut"] == [10]
+    assert float(rows[10]["difference"]) > 10 > max(float(rows[index]["difference"]) for index in (1, 9, 11, 19))
+    assert float(rows[10]["novelty"]) > 0.2
+    assert min(float(row["contrast"]) for row in rows) > 10
+    assert [row["shot_index"] for row in rows] == ["0"] * 10 + ["1"] * 10
+    pictures = sorted(path.name for path in (tmp_path / "two shots-key-frames").iterdir())
+    assert [f"{int(row['frame_index']):07d}.jpg" for row in rows if row["key_frame"] == "yes"] == pictures
+
+
+@pytest.mark.parametrize("strategy", ["uniform", "i_frames"])
+def test_scores_of_a_strategy_that_compares_nothing_are_refused(reelmap, video: Path, tmp_path, strategy) -> None:
+    result = reelmap("keyframes", video, "--strategy", strategy, "--scores", "why.csv")
+    assert result.exit_code == 1
+    assert f"The strategy '{strategy}' does not compare frames" in " ".join(result.stderr.split())
+    assert list(tmp_path.iterdir()) == [video]
+
+
+def test_scores_into_a_folder_that_is_not_there_are_refused_before_reading(reelmap, video: Path, tmp_path) -> None:
+    result = reelmap("keyframes", video, "--scores", "none/why.csv")
+    assert result.exit_code == 2
+    assert "There is no folder none" in result.stderr
+    assert list(tmp_path.iterdir()) == [video]
 
 
 def test_keyframes_of_something_else_is_one_line_and_leaves_nothing(reelmap, tmp_path: Path) -> None:
