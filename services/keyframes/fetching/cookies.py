@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from email.message import Message
-from http.cookiejar import CookieJar, DefaultCookiePolicy
+from http.cookiejar import Cookie, CookieJar, DefaultCookiePolicy
+from urllib.parse import urlsplit
 from urllib.request import Request
 
 from shared.egress.http import Answer
@@ -19,7 +20,7 @@ class Cookies:
     """What the servers on the way handed out, given back to the same ones alone, as a browser would."""
 
     def __init__(self) -> None:
-        self._jar = CookieJar(DefaultCookiePolicy(strict_ns_domain=DefaultCookiePolicy.DomainStrictNonDomain))
+        self._jar = CookieJar(_Policy(strict_domain=True, strict_ns_domain=DefaultCookiePolicy.DomainStrictNonDomain))
 
     def take(self, answer: Answer, url: str) -> None:
         """Keep what an answer to this URL hands out."""
@@ -36,6 +37,17 @@ class Cookies:
         self._jar.add_cookie_header(request)
         cookie = request.get_header("Cookie")
         return {"Cookie": cookie} if cookie else {}
+
+
+class _Policy(DefaultCookiePolicy):
+    """The standard library's, which takes the end of a numeric address for a domain that others are in too."""
+
+    def set_ok_domain(self, cookie: Cookie, request: Request) -> bool:
+        host = urlsplit(request.full_url).hostname or ""
+        is_numeric = host[-1:].isdigit() or ":" in host
+        if is_numeric and cookie.domain_specified and cookie.domain.lstrip(".") != host:
+            return False
+        return super().set_ok_domain(cookie, request)
 
 
 class _Said:

@@ -39,3 +39,25 @@ def test_no_more_are_kept_than_a_browser_would() -> None:
     for i in range(1000):
         cookies.take(handed_out(f"name{i}={'v' * 1000}"), "https://a.example/")
     assert len(cookies.headers("https://a.example/")["Cookie"]) < 100_000
+
+
+@pytest.mark.parametrize(
+    ("domain", "url", "other_url"),
+    [
+        ("0.0.1", "http://10.0.0.1/", "http://11.0.0.1/"),
+        (".0.0.1", "http://10.0.0.1:8080/", "http://11.0.0.1:8080/"),
+        ("co.uk", "https://a.co.uk/", "https://b.co.uk/"),
+        ("com", "https://a.com/", "https://b.com/"),
+        (":1]", "http://[fd00::1]/", "http://[fe::1]/"),
+    ],
+)
+def test_no_cookie_is_for_neighbours(domain: str, url: str, other_url: str) -> None:
+    cookies = Cookies()
+    cookies.take(handed_out(f"seen=1; Domain={domain}"), url)
+    assert cookies.headers(other_url) == {}
+
+
+def test_a_numeric_address_gets_its_own_cookie_back() -> None:
+    cookies = Cookies()
+    cookies.take(handed_out("seen=1; Domain=10.0.0.1", "more=2"), "http://10.0.0.1:8080/")
+    assert cookies.headers("http://10.0.0.1:8080/")["Cookie"] in ("seen=1; more=2", "more=2; seen=1")
