@@ -322,7 +322,7 @@ class Client:
     def _send(self, method: str, path: str, **arguments: Any) -> requests.Response:
         try:
             return self._session.request(method, path, timeout=(CONNECT_TIMEOUT_S, READ_TIMEOUT_S), **arguments)
-        except requests.exceptions.InvalidURL:
+        except (requests.exceptions.InvalidURL, requests.exceptions.MissingSchema, requests.exceptions.InvalidSchema):
             raise ApiError(
                 f"{self.server} is not the address of a server; http://127.0.0.1:8000 would be one"
             ) from None

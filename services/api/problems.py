@@ -54,7 +54,7 @@ TYPES: dict[int, tuple[str, str]] = {
 
 #: Sentences for what werkzeug would say in words for programmers.
 _DETAILS = {
-    404: "There is no such address.",
+    404: "There is no such address. An id in it needs at least its first 8 characters.",
     405: "This address exists, but not with this method.",
     413: "The body is larger than this address takes.",
 }

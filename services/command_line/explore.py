@@ -9,8 +9,9 @@ import click
 
 from services.client import ApiError, Client, Json
 from services.command_line.options import connect, json_option, server_option
-from services.command_line.output import print_json, remarks, results, show, table
+from services.command_line.output import print_json, remarks, results, short_id, show, table
 from shared.wording import clock, count, percent
+from shared.wording import state as in_words
 
 NOT_FOUND = 404
 
@@ -54,7 +55,7 @@ def list_clusterings(job_id: str, older: bool, server: str, as_json: bool) -> No
     rows = table("clustering", "state", "round", "key frames", "noise", "what", right=("round", "key frames", "noise"))
     for one in found:
         counts = ("" if one[count] is None else str(one[count]) for count in ("key_frames", "noise"))
-        rows.add_row(one["id"], one["state"], str(one["round"]), *counts, name_of(one))
+        rows.add_row(one["id"], in_words(one["state"]), str(one["round"]), *counts, name_of(one))
     results().print(rows)
 
 
@@ -122,16 +123,18 @@ def show_clustering(clustering: Json, found: Iterable[Json], names: Mapping[int,
     console = results()
     quality = "" if clustering["silhouette"] is None else f", silhouette {clustering['silhouette']:.3f}"
     console.print(
-        f"{name_of(clustering)} of {count(clustering['key_frames'] or 0, 'key frame')}: {clustering['state']}{quality}",
+        f"{name_of(clustering)} of {count(clustering['key_frames'] or 0, 'key frame')}: "
+        f"{in_words(clustering['state'])}{quality}",
         style="bold",
     )
     console.print(f"Clustering {clustering['id']}")
     if clustering["error"]:
         show(clustering["error"]["message"])
     numbers = ("label", "size", "videos", "of videos", "mean distance")
-    rows = table(*numbers, *(["mostly"] if names else []), "for example", right=numbers)
+    rows = table("id", *numbers, *(["mostly"] if names else []), "for example", right=numbers)
     for cluster in found:
         rows.add_row(
+            short_id(cluster["id"]),
             str(cluster["label"]) if cluster["label"] >= 0 else "noise",
             str(cluster["size"]),
             str(cluster["videos"]),
@@ -156,10 +159,11 @@ def frames(found_in: str, limit: int | None, server: str, as_json: bool) -> None
     if as_json:
         print_json({"key_frames": found})
         return
-    rows = table("key frame", "distance", "where", right=("distance",))
+    measured = any(key_frame.get("distance") is not None for key_frame in found)
+    rows = table("key frame", *(["distance"] if measured else []), "where", right=("distance",))
     for key_frame in found:
-        distance = key_frame.get("distance")
-        rows.add_row(key_frame["id"], "" if distance is None else f"{distance:.3f}", video_and_time(key_frame))
+        distance = [f"{key_frame['distance']:.3f}"] if measured else []
+        rows.add_row(key_frame["id"], *distance, video_and_time(key_frame))
     results().print(rows)
 
 

@@ -33,9 +33,8 @@ from shared.wording import count, size
     "--format",
     "format_",
     type=click.Choice(sorted(catalog.formats())),
-    default=catalog.DEFAULT_FORMAT,
-    show_default=True,
-    help="zip: the pictures and a table of them; jsonl: a line for each, for programs.",
+    help="zip: the pictures and a table of them; jsonl: a line for each, for programs.  [default: what FILE of -o ends "
+    f"in, else {catalog.DEFAULT_FORMAT}]",
 )
 @click.option(
     "-o", "--out", type=click.Path(path_type=Path), help="File or folder.  [default: a name of its own, here]"
@@ -51,7 +50,7 @@ def export(
     picture: Path | None,
     model: str | None,
     limit: int | None,
-    format_: str,
+    format_: str | None,
     out: Path | None,
     force: bool,
     server: str,
@@ -71,7 +70,7 @@ def export(
     subject = given(job_id=job_id, clustering_id=clustering_id, cluster_id=cluster_id)
     if is_search:
         subject = {"search": _search(client, job_id, key_frame_id, picture, model, limit)}
-    asked = client.export(subject, format_)
+    asked = client.export(subject, format_ or _format_of(out))
     path = _target(out, asked["file_name"], force)
     done = _followed(client.follow_export(asked["id"]))
     if done["state"] != "succeeded":
@@ -98,6 +97,12 @@ def _search(
         return {**search, **given(key_frame_id=key_frame_id, model=model)}
     found = client.search(jobs, picture=picture, model=model, limit=1)
     return {**search, "query_id": found["query"]["query_id"]}
+
+
+def _format_of(out: Path | None) -> str:
+    """What the name of the file asks for."""
+    suffix = out.suffix.lower() if out else ""
+    return next((name for name in catalog.formats() if suffix == f".{name}"), catalog.DEFAULT_FORMAT)
 
 
 def _target(out: Path | None, name: str, force: bool) -> Path:

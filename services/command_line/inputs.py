@@ -123,7 +123,8 @@ def _decoded(content: bytes) -> str:
 def describe_skipped(skipped: Sequence[Path]) -> str:
     """One line that says which files of folders were left out."""
     named = ", ".join(readable(str(path)) for path in skipped[:_NAMED]) + (", …" if len(skipped) > _NAMED else "")
-    return f"Left out {len(skipped)} files that are not videos by their names: {named}"
+    what = count(len(skipped), "file that is not a video by its name", "files that are not videos by their names")
+    return f"Left out {what}: {named}"
 
 
 def describe_bad(bad: Sequence[tuple[Name, str]]) -> str:

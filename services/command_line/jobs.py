@@ -23,6 +23,7 @@ from services.command_line.options import NameValue, NClusters, connect, given, 
 from services.command_line.output import local_time, print_json, remarks, results, say, short_id, show, table
 from services.command_line.progress import one_line, show_progress
 from shared.wording import count, percent
+from shared.wording import state as in_words
 
 #: How a job ended -> the exit code of whoever followed it.
 EXIT_CODES = {"failed": 1, "cancelled": 1, "partly_failed": 3}
@@ -82,7 +83,7 @@ def submit(
     job = client.submit(upload_files(inputs.videos, client, remarks()), **settings)
     repeated = job.get("repeated_urls") or []
     if repeated:
-        say(f"{len(repeated)} repeated URLs count once, such as {repeated[0]}")
+        say(f"{count(len(repeated), 'repeated URL counts', 'repeated URLs count')} once, such as {repeated[0]}")
     if wait:
         if not as_json:
             say(f"Job {job['id']}, page {page_of(client, job)}")
@@ -135,7 +136,7 @@ def jobs(limit: int, state: str | None, server: str, as_json: bool) -> None:
     for job in found:
         rows.add_row(
             short_id(job["id"]),
-            job["state"],
+            in_words(job["state"]),
             str(job["sources"]),
             str(job["key_frames_count"]),
             local_time(job["created_at"]),
@@ -297,7 +298,9 @@ def show_sources(found: Iterable[Json]) -> None:
         reason = error["message"] if error else ""
         if source["expanded_into"] is not None:
             reason = f"expanded into {count(source['expanded_into'], 'source')}"
-        rows.add_row(short_id(source["id"]), name, source["state"], str(source["attempts"]), key_frames, reason)
+        rows.add_row(
+            short_id(source["id"]), name, in_words(source["state"]), str(source["attempts"]), key_frames, reason
+        )
     results().print(rows)
 
 
@@ -310,9 +313,9 @@ def show_attempts(listed: Iterable[Json]) -> None:
                 source["title"] or source["url"],
                 str(one["attempt"]),
                 one["owner"] or "",
-                one["started_at"] or "",
+                local_time(one["started_at"]) if one["started_at"] else "",
                 _took(one),
-                (one["outcome"] or "running").replace("_", " "),
+                in_words(one["outcome"] or "running"),
                 one["error"]["message"] if one["error"] else "",
             )
     results().print(rows)

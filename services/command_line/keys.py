@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from services.command_line.options import DEFAULT_FOLDER, Folder, json_option
-from services.command_line.output import print_json, results, say, show, table
+from services.command_line.output import local_time, print_json, results, say, show, table
 from shared.errors import ErrorKind, PermanentError
 from shared.roles import Role
 from shared.settings import load_settings
@@ -90,9 +90,9 @@ def list_(project: str | None, folder: Path | None, as_json: bool) -> None:
             key["name"],
             key["role"],
             key["project"],
-            key["created_at"],
-            key["last_used_at"] or "never",
-            key["revoked_at"] or "",
+            local_time(key["created_at"]),
+            local_time(key["last_used_at"]) if key["last_used_at"] else "never",
+            local_time(key["revoked_at"]) if key["revoked_at"] else "",
         )
     results().print(rows)
 

@@ -12,6 +12,7 @@ from rich.progress import MofNCompleteColumn, TextColumn
 from services.client import FINAL_STATES, Json
 from services.command_line.output import bars
 from shared.pipeline import JOB_STAGES
+from shared.wording import state as in_words
 
 LINE_EVERY_S = 5.0
 
@@ -45,7 +46,7 @@ def _show_lines(job_versions: Iterable[Json], console: Console) -> Json:
 
 def one_line(job: Json) -> str:
     """`running: key frames 3/24 (1 failed), embedding 0/2, clustering 0/0`."""
-    return f"{job['state']}: {', '.join(_stage(stage.label, job['progress'][stage]) for stage in JOB_STAGES)}"
+    return f"{in_words(job['state'])}: {', '.join(_stage(stage.label, job['progress'][stage]) for stage in JOB_STAGES)}"
 
 
 def _stage(title: str, counts: dict[str, Any]) -> str:

@@ -17,7 +17,7 @@ from services.command_line.output import bars, print_json, remarks, results, say
 from shared import catalog
 from shared.errors import ErrorKind, PermanentError
 from shared.settings import load_settings
-from shared.wording import clock, percent
+from shared.wording import clock, count, percent
 
 if TYPE_CHECKING:
     import numpy as np
@@ -74,8 +74,9 @@ def keyframes(
         rows.add_row(str(key_frame.frame_index), clock(key_frame.time_s), str(key_frame.shot_index), str(path))
     results().print(rows)
     say(
-        f"{len(files)} key frames of {extraction.frames} frames in {len(extraction.shots)} shots, "
-        f"{clock(extraction.duration_s)}; reduction {percent(extraction.reduction)}"
+        f"{count(len(files), 'key frame')} of {count(extraction.frames, 'frame')} "
+        f"in {count(len(extraction.shots), 'shot')}, {clock(extraction.duration_s)}; "
+        f"reduction {percent(extraction.reduction)}"
     )
 
 

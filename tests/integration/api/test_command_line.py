@@ -98,7 +98,7 @@ def test_urls_files_folders_and_lists_become_one_job(answered, reelmap, tmp_path
         "--json",
     )
     assert result.exit_code == 0, result.output
-    assert "Left out 1 files" in result.stderr
+    assert "Left out 1 file that" in result.stderr
     job = json.loads(result.stdout)
     assert (job["name"], job["models"], job["sources"]) == ("n", ["hog_color"], 4)
     assert job["key_frames"] == {"strategy": "uniform", "every_s": 2, "picture_px": 960}
@@ -128,11 +128,11 @@ def test_status_shows_a_job_and_the_reason_of_each_failed_source(answered, reelm
     workers.finish(job_id)
     result = reelmap("status", job_id)
     assert result.exit_code == 0
-    assert "partly_failed: key frames 2/2" in result.stdout
+    assert "partly failed: key frames 2/2" in result.stdout
     assert "The server has no [such] file." in result.stdout
     watched = reelmap("status", job_id, "--watch", "--json")
     assert json.loads(watched.stdout)["state"] == "partly_failed"
-    assert "partly_failed" in watched.stderr
+    assert "partly failed" in watched.stderr
 
 
 def test_sources_shows_every_attempt_where_asked_for(answered, reelmap, workers) -> None:
@@ -196,7 +196,9 @@ def test_noise_is_the_last_row(answered, reelmap, workers) -> None:
     [clustering] = answered("clusters", job_id)["clusterings"]
     assert [cluster["label"] for cluster in clustering["clusters"]] == [0, -1]
     *_, last, note = reelmap("clusters", job_id).stdout.splitlines()
-    assert last.split()[:3] == ["noise", "2", "1"] and note == "a note"
+    short = clustering["clusters"][-1]["id"][:8]
+    assert last.split()[:4] == [short, "noise", "2", "1"] and note == "a note"
+    assert len(answered("frames", short)["key_frames"]) == 2
 
 
 def test_clusterings_are_listed_named_and_deleted_after_a_question(answered, reelmap, server: str, finished) -> None:
@@ -218,7 +220,9 @@ def test_key_frames_of_a_job_a_video_or_a_cluster_are_listed(answered, reelmap, 
     assert answered("frames", of_job[0]["video_id"])["key_frames"] == of_job[:3]
     cluster = answered("clusters", finished)["clusterings"][0]["clusters"][0]
     assert answered("frames", cluster["id"], "--limit", "2")["key_frames"] == cluster["nearest"][:2]
-    assert "1.mp4 at 0:00.0" in reelmap("frames", finished).stdout
+    shown = reelmap("frames", finished).stdout
+    assert "1.mp4 at 0:00.0" in shown and "distance" not in shown
+    assert "distance" in reelmap("frames", cluster["id"][:8]).stdout
     result = reelmap("frames", NOWHERE)
     assert result.exit_code == 1
     assert "no job, no video and no cluster" in result.stderr
@@ -230,8 +234,16 @@ def test_clusters_of_nothing_says_so(reelmap) -> None:
     assert "no job and no clustering" in result.stderr
 
 
+def test_what_is_no_id_and_no_server_is_said(reelmap) -> None:
+    assert "first 8 characters" in reelmap("status", "d4").stderr
+    result = CliRunner().invoke(commands, ["jobs", "--server", "nonsense"])
+    assert (result.exit_code, "nonsense is not the address of a server" in result.stderr) == (1, True)
+
+
 def test_search_finds_what_is_like_a_key_frame(answered, reelmap, finished: str) -> None:
     medoid = answered("clusters", finished)["clusterings"][0]["clusters"][0]["medoid"]
+    short = answered("search", finished[:8], "--key-frame", medoid["id"][:8])
+    assert short == answered("search", finished, "--key-frame", medoid["id"])
     results = answered("search", finished, "--key-frame", medoid["id"], "--limit", "3")["results"]
     assert len(results) == 3
     assert results == sorted(results, key=lambda result: result["distance"])

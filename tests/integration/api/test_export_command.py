@@ -149,3 +149,29 @@ def test_nothing_to_export_is_said(reelmap, submit):
 @pytest.mark.parametrize("out", ["-", "nowhere/a.zip"])
 def test_a_place_that_no_file_can_have_is_refused(reelmap, job_id, out):
     assert reelmap("export", job_id, "-o", out).exit_code == 2
+
+
+@pytest.mark.usefixtures("worker")
+def test_short_ids_do_and_what_they_are_of_none_is_said(reelmap, client, job_id, clustering):
+    [cluster, *_] = client.get(f"/api/v1/clusterings/{clustering['id']}/clusters").json["clusters"]
+    key_frame = cluster["medoid"]["id"]
+    for number, subject in enumerate(
+        (
+            [job_id[:8]],
+            ["--clustering", clustering["id"][:8]],
+            ["--cluster", cluster["id"][:8]],
+            ["--key-frame", key_frame[:8]],
+        )
+    ):
+        result = reelmap("export", *subject, "-o", f"{number}.jsonl")
+        assert result.exit_code == 0, result.output
+    result = reelmap("export", NOWHERE[:8])
+    assert (result.exit_code, result.stderr) == (1, "Error: There is no job 00000000.\n")
+
+
+@pytest.mark.usefixtures("worker")
+def test_the_name_of_the_file_says_the_format_unless_an_option_does(reelmap, job_id):
+    assert reelmap("export", job_id, "-o", "all.jsonl").exit_code == 0
+    assert len([json.loads(line) for line in Path("all.jsonl").read_text().splitlines()]) == 6
+    assert reelmap("export", job_id, "-o", "packed.jsonl", "--format", "zip").exit_code == 0
+    assert zipfile.is_zipfile("packed.jsonl")
