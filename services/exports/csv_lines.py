@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterable
 from typing import Any
 
 #: Without it, Excel reads UTF-8 as the code page of its country.
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-#: A spreadsheet takes text that begins like this for a formula, which may call programs and addresses. Full-width
+#: A spreadsheet takes a cell that begins like this for a formula, which may call programs and addresses. Full-width
 #: characters count, because some spreadsheets make plain ones of them.
 _BEGIN_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+#: Where half of the world separates cells, by semicolons or tabs, they begin within ours; quotation marks, which then
+#: stand in the middle of a cell, protect nothing.
+_BEGINS_WITHIN = re.compile(r"""([;\t\r\n][ "']*)(?=[=+\-@＝＋－＠])""")
 
 
 def line(values: Iterable[Any]) -> bytes:
-    """One line (RFC 4180, UTF-8): None is an empty cell, and text that would be a formula has an apostrophe before it.
+    """One line (RFC 4180, UTF-8): None is an empty cell, and what would be a formula has an apostrophe before it.
 
     Numbers stay as they are, because nobody else chose them.
     """
@@ -25,4 +29,5 @@ def line(values: Iterable[Any]) -> bytes:
 
 
 def _harmless(text: str) -> str:
+    text = _BEGINS_WITHIN.sub(r"\1'", text)
     return f"'{text}" if text.lstrip(" ").startswith(_BEGIN_FORMULA) else text
