@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 
 from sqlalchemy import Connection, text
 
-from services.api.commands.deletion import delete_blobs, delete_unused, hold_used
+from services.api.commands.deletion import STATEMENT_TIMEOUT_S, delete_blobs, delete_unused, hold_used
 from services.api.commands.jobs import lock_to_grow
 from services.api.commands.new_sources import list_levels, new_sources
 from services.api.problems import Conflict, Invalid, NotFound
@@ -169,6 +169,7 @@ def _leave(
     Clusterings that hold something of it go too: each round makes its own again, and those that a person asked for are
     run again. Returns the names of the blobs that no row names any more.
     """
+    connection.execute(text(f"SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT_S}s'"))
     used = hold_used(connection, "id = ANY(CAST(:ids AS uuid[]))", ids=list(source_ids))
     tasks.forget_sources(connection, source_ids)
     connection.execute(text(statement), {"ids": list(source_ids), **values})
