@@ -61,16 +61,20 @@ class Looking(threading.Thread):
 
     def run(self) -> None:
         while not self._stopping():
-            # Connections of its own, and none between two looks: this process forks.
-            database = Database(self._settings.database_url, application_name="reelmap-models")
-            try:
-                note_what_loads(self._settings, database)
-                self._wait(LOOK_EVERY_S)
-            except DBAPIError as error:
-                logger.info("could not write down which models load: %s", str(error.orig).partition("\n")[0])
-                self._wait(TRY_AGAIN_S)
-            finally:
-                database.dispose()
+            self._wait(LOOK_EVERY_S if self._look() else TRY_AGAIN_S)
+
+    def _look(self) -> bool:
+        """Look once. False: it could not be written down."""
+        # Connections of its own, and none between two looks: this process forks.
+        database = Database(self._settings.database_url, application_name="reelmap-models")
+        try:
+            note_what_loads(self._settings, database)
+        except DBAPIError as error:
+            logger.info("could not write down which models load: %s", str(error.orig).partition("\n")[0])
+            return False
+        finally:
+            database.dispose()
+        return True
 
     def _wait(self, seconds: float) -> None:
         waited = threading.Event()

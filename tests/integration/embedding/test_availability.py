@@ -83,6 +83,26 @@ def test_a_worker_looks_until_it_is_stopped_and_waits_for_a_database_that_is_awa
     assert not looking.is_alive()
 
 
+def test_between_two_looks_a_worker_has_no_connection_for_it(settings, database, monkeypatch):
+    monkeypatch.setattr(availability, "STOP_LOOK_S", 0.05)
+    stopped: list[bool] = []
+    looking = Looking(settings, lambda: bool(stopped))
+    looking.start()
+    eventually(lambda: rows_of(database))
+
+    def connections() -> int:
+        with database.transaction() as connection:
+            return connection.execute(
+                text("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'reelmap-models'")
+            ).scalar_one()
+
+    eventually(lambda: connections() == 0)
+    assert looking.is_alive()
+    stopped.append(True)
+    looking.join(5)
+    assert not looking.is_alive()
+
+
 def test_a_model_that_was_loaded_is_not_missing(database):
     class Loaded:
         dimension, fingerprint = 4, "first weights"
