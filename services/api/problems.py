@@ -11,6 +11,7 @@ from typing import Any, NoReturn, TypeVar
 from apiflask import APIFlask, HTTPError
 from flask import Request, Response, current_app, g, make_response, request
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException, UnsupportedMediaType
@@ -162,8 +163,14 @@ def parse(model: type[Model], data: Any) -> Model:
         return model.model_validate(data)
     except ValidationError as error:
         raise Invalid(
-            [(".".join(map(str, each["loc"])) or "body", _own_words(each["msg"])) for each in error.errors()]
+            [(".".join(map(str, each["loc"])) or "body", _sentence(each)) for each in error.errors()]
         ) from None
+
+
+def _sentence(error: ErrorDetails) -> str:
+    if error["type"] == "too_short":  # of a list, which a person who left a field empty does not know as one
+        return f"at least {error['ctx']['min_length']} is needed"
+    return _own_words(error["msg"])
 
 
 def _own_words(message: str) -> str:

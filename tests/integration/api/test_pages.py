@@ -254,8 +254,10 @@ def test_videos_can_be_added(client, finished, send):
 
 
 def test_adding_nothing_is_refused(finished, send):
-    assert send(f"/jobs/{finished['id']}/sources", videos=" \n").status_code == 422
-    assert send(f"/jobs/{finished['id']}/models").status_code == 422
+    for page, said in (("sources", "Video URLs: at least 1 is needed"), ("models", "Models: at least 1 is needed")):
+        answer = send(f"/jobs/{finished['id']}/{page}", videos=" \n")
+        assert answer.status_code == 422
+        assert said in Page(answer).text
 
 
 def test_clustering_again_leads_to_the_new_clustering(browse, client, finished, send):
@@ -615,9 +617,8 @@ def test_hostile_names_are_shown_and_do_nothing(browse, client, submit, workers)
     for path in [*pages, f"/key-frames/{frame['id']}"]:
         page = browse(path)
         assert "alert(1)" in page.text or "alert(1)" in " ".join(page.all("img", "alt"))
-        assert all(
-            attrs == {"type": "module", "src": "/static/reelmap.js"} for tag, attrs in page.tags if tag == "script"
-        )
+        scripts = [attrs for tag, attrs in page.tags if tag == "script"]
+        assert scripts == [{"type": "module", "src": f"/static/{name}.js"} for name in ("reelmap", "forms")]
         assert "x" not in page.all("img", "src")
 
 
