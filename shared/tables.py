@@ -143,8 +143,9 @@ extractions = Table(
     _id(),
     _ref("video_id", "videos.id"),
     Column("recipe", Text, nullable=False),  # SHA-256 of the canonical JSON of everything that made the key frames
-    # The same without what models do not see: extractions of a video that agree in it have the same vectors.
-    Column("analysis_recipe", Text, nullable=False),
+    # The same without what models do not see: extractions of a video that agree in it have the same vectors. NULL where
+    # models see what is kept: a worker of the version before, which may still run, knows no other.
+    Column("analysis_recipe", Text),
     Column("settings", JSONB, nullable=False),  # the same in words
     Column("frames", Integer, nullable=False),
     Column("duration_s", DOUBLE_PRECISION, nullable=False),

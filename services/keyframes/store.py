@@ -291,7 +291,8 @@ def _take_vectors_over(connection: Connection, video_id: str, result: SourceResu
             INSERT INTO embeddings (key_frame_id, model, vector)
             SELECT k.id, e.model, e.vector
             FROM key_frames k
-            JOIN extractions x ON x.video_id = :video AND x.analysis_recipe = :recipe AND x.id <> k.extraction_id
+            JOIN extractions x ON x.video_id = :video AND coalesce(x.analysis_recipe, x.recipe) = :recipe
+                 AND x.id <> k.extraction_id
             JOIN key_frames known ON known.extraction_id = x.id AND known.frame_index = k.frame_index
             JOIN embeddings e ON e.key_frame_id = known.id
             WHERE k.extraction_id = :extraction

@@ -192,8 +192,8 @@ def _cluster_without(connection: Connection, job_id: str, video_ids: Sequence[st
     stale = connection.execute(
         text(
             """
-            SELECT c.id, c.asked FROM clusterings c WHERE c.job_id = :job AND (
-                c.key_frame_count IS NULL
+            SELECT c.id, c.asked FROM clusterings c JOIN tasks t ON t.clustering_id = c.id WHERE c.job_id = :job AND (
+                t.state IN ('queued', 'running')
                 OR EXISTS (SELECT FROM assignments a JOIN key_frames k ON k.id = a.key_frame_id
                            JOIN extractions x ON x.id = k.extraction_id
                            WHERE a.clustering_id = c.id AND x.video_id = ANY(CAST(:videos AS uuid[]))))"""

@@ -135,9 +135,12 @@ def larger_pictures(make_source_result, **changes):
     return replace(result, extraction=replace(result.extraction, key_frames=key_frames))
 
 
-def test_another_size_of_pictures_costs_no_vectors(rows, make_source_result):
+@pytest.mark.parametrize("version", ["this", "before"])
+def test_another_size_of_pictures_costs_no_vectors(version, rows, make_source_result):
     rows.job(models=["colour"])
     rows.save(*claim_all(rows), store, make_source_result(3, "same"))
+    if version == "before":  # as its workers write it, while both run
+        rows.do("UPDATE extractions SET analysis_recipe = NULL")
     rows.embed(*rows.claim(*rows.task_ids("embedding")))
     again = rows.job(models=["colour", "shape"])
     result = larger_pictures(make_source_result)
