@@ -211,7 +211,7 @@ def _within(max_wall_s: float, check: Callable[[], None]) -> Callable[[], None]:
     return check_both
 
 
-def _read_answer(answer: str, out_dir: Path, with_scores: bool) -> Extraction:
+def _read_answer(answer: str, out_dir: Path, with_scores: bool = False) -> Extraction:
     """The extraction, or raise the error, that the process reports.
 
     A video that took its process over says what it likes, so nothing is believed of the answer that matters outside.
