@@ -63,6 +63,13 @@ class ExportsHandler(Handler[ExportWork, WrittenExport]):
         count = self._database.retrying(lambda connection: _spool(connection, export, table, work.check))
         if not count:
             raise PermanentError(ErrorKind.NOTHING_TO_EXPORT, _NOTHING[export.subject["kind"]])
+        most = module.MOST_KEY_FRAMES
+        if most is not None and count > most:
+            raise PermanentError(
+                ErrorKind.TOO_LARGE,
+                f"These are {count:,} key frames, and one file of this format holds at most {most:,}. Export the "
+                "clusters one by one, or take another format.",
+            )
         rows = self._with_pictures(table) if module.NEEDS_PICTURES else (row for row, _ in _spooled(table))
         with file.open("wb") as writer:
             for block in module.write(self._watched(rows, export, count, work)):

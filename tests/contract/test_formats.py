@@ -49,6 +49,7 @@ def test_it_says_what_it_is(name):
     assert re.fullmatch(r"[a-z]+/[a-z0-9.+-]+", format_.media_type)
     assert re.fullmatch(r"(\.[a-z0-9]+)+", format_.suffix)
     assert type(load(name).NEEDS_PICTURES) is bool
+    assert load(name).MOST_KEY_FRAMES is None or load(name).MOST_KEY_FRAMES >= 100_000
 
 
 def test_the_same_rows_make_the_same_bytes(name):

@@ -11,6 +11,7 @@ TITLE = "JSON Lines: a line for each key frame, for programs"
 MEDIA_TYPE = "application/jsonl"
 SUFFIX = ".jsonl"
 NEEDS_PICTURES = False
+MOST_KEY_FRAMES = None
 
 
 def write(rows: Iterable[Row]) -> Iterator[bytes]:

@@ -15,6 +15,8 @@ TITLE = "ZIP: the pictures, and a table (CSV) of what they are"
 MEDIA_TYPE = "application/zip"
 SUFFIX = ".zip"
 NEEDS_PICTURES = True
+#: A line of the index stays in memory for each picture, some 770 bytes, and a worker has 512 MiB.
+MOST_KEY_FRAMES = 300_000
 
 TABLE = "key_frames.csv"
 #: The table comes last and waits here until then; more of it goes to the disk.

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from services.exports.formats import zip as zip_format
 from services.exports.tasks import ExportsHandler
 from shared import tasks
 from shared.folder_blobs import FolderBlobs
@@ -79,6 +80,15 @@ def test_an_export_that_is_interrupted_is_begun_again_and_leaves_nothing(rows, e
 def test_an_export_that_takes_too_long_says_so(rows, export, run):
     run(export[2], deadline_s=0)
     assert (the_task(rows).state, the_task(rows).error_kind) == ("failed", "deadline")
+
+
+def test_more_key_frames_than_a_file_may_hold_are_refused_in_words(rows, export, run, monkeypatch):
+    monkeypatch.setattr(zip_format, "MOST_KEY_FRAMES", 299)
+    run(export[2])
+    assert (the_task(rows).state, the_task(rows).error_kind) == ("failed", "too_large")
+    assert "These are 300 key frames, and one file of this format holds at most 299" in rows.one(
+        "SELECT error FROM tasks WHERE queue = 'exports'"
+    )
 
 
 def test_a_job_that_goes_away_meanwhile_takes_the_export_along(rows, export, run, blobs):
