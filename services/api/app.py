@@ -18,7 +18,7 @@ from services.api.form_files import FormFiles
 from services.api.form_parser import MAX_PARTS, MAX_TEXT_BYTES, FormParser
 from services.api.key_checks import KeyChecks
 from services.api.rates import Rates
-from services.api.schemas import ID_BEGINNING
+from services.api.schemas.fields import ID_BEGINNING
 from shared import catalog, failpoints
 from shared.blob_stores import open_blobs
 from shared.db import Database

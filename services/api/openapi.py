@@ -15,7 +15,8 @@ from apiflask import APIFlask
 from flask import Response, render_template, send_from_directory
 
 from services.api import paths, problems
-from services.api.schemas import PendingSearch, Problem, SearchRequest
+from services.api.schemas.answers import PendingSearch, Problem
+from services.api.schemas.requests import SearchRequest
 from shared import catalog
 from shared.parameters import Parameter, declared
 from shared.pictures import MEDIA_TYPES

@@ -24,7 +24,7 @@ from services.api.commands import jobs as commands
 from services.api.commands import sources as source_commands
 from services.api.commands.deletion import delete_job
 from services.api.problems import Conflict, Invalid, NotFound, TooMany
-from services.api.schemas import ClusteringRequest, ExportRequest
+from services.api.schemas.requests import ClusteringRequest, ExportRequest
 from services.exports import store as exports_store
 from services.exports.store import WrittenExport
 from shared import gc, tasks

@@ -7,7 +7,7 @@ from apiflask import APIBlueprint
 from services.api import paths
 from services.api.context import service, transaction
 from services.api.queries.catalog import list_models as query_models
-from services.api.schemas import AlgorithmEntries, Entry, ModelEntries, ParameterEntry, StrategyEntries
+from services.api.schemas.answers import AlgorithmEntries, Entry, ModelEntries, ParameterEntry, StrategyEntries
 from shared import catalog
 
 blueprint = APIBlueprint("catalog", __name__, url_prefix=paths.API, tag="Catalog")

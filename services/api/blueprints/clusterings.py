@@ -12,16 +12,12 @@ from services.api.commands.idempotency import Reply
 from services.api.context import current_project_id, transaction, write
 from services.api.queries import clusterings as queries
 from services.api.queries import clusters as cluster_queries
-from services.api.schemas import (
-    Cluster,
-    Clustering,
+from services.api.schemas.answers import Cluster, Clustering, ClusteringList, ClusterList, KeyFrameList
+from services.api.schemas.requests import (
     ClusteringChange,
-    ClusteringList,
     ClusteringRequest,
-    ClusterList,
     ClustersPaging,
     IdempotencyHeaders,
-    KeyFrameList,
     Paging,
 )
 from shared.tables import clusterings

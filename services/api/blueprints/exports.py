@@ -17,15 +17,8 @@ from services.api.commands.idempotency import Reply
 from services.api.context import current_project_id, service, transaction
 from services.api.problems import NotFound
 from services.api.queries import exports as queries
-from services.api.schemas import (
-    Export,
-    ExportList,
-    ExportRequest,
-    FormatEntries,
-    FormatEntry,
-    IdempotencyHeaders,
-    Paging,
-)
+from services.api.schemas.answers import Export, ExportList, FormatEntries, FormatEntry
+from services.api.schemas.requests import ExportRequest, IdempotencyHeaders, Paging
 from shared import catalog
 from shared.blobs import BlobMissing
 from shared.tables import exports

@@ -7,7 +7,7 @@ from flask import Response
 
 from services.api.context import transaction
 from services.api.problems import problem
-from services.api.schemas import Health
+from services.api.schemas.answers import Health
 from shared.schema import is_usable, newest_revision, schema_revision
 
 blueprint = APIBlueprint("health", __name__, tag="Health")

@@ -17,16 +17,13 @@ from services.api.commands.idempotency import Reply
 from services.api.context import current_project_id, service, transaction
 from services.api.queries import jobs as queries
 from services.api.queries import key_frames as key_frame_queries
-from services.api.schemas import (
-    AcceptedJob,
+from services.api.schemas.answers import AcceptedJob, Job, JobList, KeyFramesByTime
+from services.api.schemas.requests import (
     DryRun,
     IdempotencyHeaders,
     IfNoneMatchHeaders,
-    Job,
-    JobList,
     JobRequest,
     JobsPaging,
-    KeyFramesByTime,
     ModelsRequest,
     Paging,
 )

@@ -14,7 +14,8 @@ from services.api.headers import YEAR_S
 from services.api.problems import NotFound
 from services.api.queries import key_frames as queries
 from services.api.queries import memberships
-from services.api.schemas import ImageSize, KeyFrame, MembershipList
+from services.api.schemas.answers import KeyFrame, MembershipList
+from services.api.schemas.requests import ImageSize
 from shared.blobs import BlobMissing
 
 blueprint = APIBlueprint("key_frames", __name__, url_prefix=paths.API, tag="Key frames")

@@ -10,7 +10,8 @@ from services.api.commands import keys as commands
 from services.api.context import current_project_id, transaction
 from services.api.headers import forbid_storing
 from services.api.queries import keys as queries
-from services.api.schemas import KeyList, KeyRequest, NewKey, Paging
+from services.api.schemas.answers import KeyList, NewKey
+from services.api.schemas.requests import KeyRequest, Paging
 
 blueprint = APIBlueprint("keys", __name__, url_prefix=paths.API, tag="Keys")
 

@@ -16,14 +16,8 @@ from services.api.problems import Invalid, NotFound, Refusal, invalid, parse
 from services.api.queries import key_frames as key_frame_queries
 from services.api.queries import search as queries
 from services.api.queries.search import QueryPicture
-from services.api.schemas import (
-    PendingSearch,
-    PictureSearchRequest,
-    SearchPolling,
-    SearchQuery,
-    SearchRequest,
-    SearchResults,
-)
+from services.api.schemas.answers import PendingSearch, SearchQuery, SearchResults
+from services.api.schemas.requests import PictureSearchRequest, SearchPolling, SearchRequest
 from shared.blobs import BlobMissing
 from shared.errors import ErrorKind
 from shared.gc import KEPT_S as PICTURES_KEPT_S

@@ -11,13 +11,11 @@ from services.api.blueprints.jobs import accept_job
 from services.api.commands import sources as commands
 from services.api.context import current_project_id, service, transaction
 from services.api.queries import sources as queries
-from services.api.schemas import (
-    AcceptedJob,
+from services.api.schemas.answers import AcceptedJob, RemovedSources, SourceList
+from services.api.schemas.requests import (
     IdempotencyHeaders,
-    RemovedSources,
     RemovedState,
     SourceCorrection,
-    SourceList,
     SourcesPaging,
     SourcesRequest,
 )

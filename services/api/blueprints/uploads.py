@@ -10,7 +10,8 @@ from services.api.commands import uploads as commands
 from services.api.context import current_project_id, service, transaction
 from services.api.form_files import FORM_MARGIN_BYTES
 from services.api.problems import invalid
-from services.api.schemas import Upload, UploadName
+from services.api.schemas.answers import Upload
+from services.api.schemas.requests import UploadName
 
 blueprint = APIBlueprint("uploads", __name__, url_prefix=paths.API, tag="Uploads")
 

@@ -7,7 +7,8 @@ from apiflask import APIBlueprint
 from services.api import paths
 from services.api.context import current_project_id, transaction
 from services.api.queries import videos as queries
-from services.api.schemas import KeyFramesByTime, OfJob, OfJobPaging, SeenVideo
+from services.api.schemas.answers import KeyFramesByTime, SeenVideo
+from services.api.schemas.requests import OfJob, OfJobPaging
 
 blueprint = APIBlueprint("videos", __name__, url_prefix=paths.API, tag="Key frames")
 

@@ -9,7 +9,7 @@ from services.api.commands.deletion import STATEMENT_TIMEOUT_S
 from services.api.problems import Conflict, invalid
 from services.api.queries.clusterings import get_clustering
 from services.api.queries.jobs import job_not_found
-from services.api.schemas import ClusteringRequest
+from services.api.schemas.requests import ClusteringRequest
 from shared import catalog, tasks
 from shared.tables import clusterings
 from shared.tasks import OPEN_TASK_STATES

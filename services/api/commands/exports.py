@@ -10,7 +10,7 @@ from services.api.problems import TooMany, invalid
 from services.api.queries import clusterings, clusters, jobs, search
 from services.api.queries import exports as queries
 from services.api.queries.key_frames import get_key_frame
-from services.api.schemas import ExportedSearch, ExportRequest
+from services.api.schemas.requests import ExportedSearch, ExportRequest
 from shared import catalog, tasks
 from shared.blobs import BlobStore
 from shared.db import Database, is_conflict

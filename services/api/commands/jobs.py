@@ -11,7 +11,7 @@ from services.api.commands import catalog_checks
 from services.api.commands.new_sources import list_levels, new_sources
 from services.api.problems import Conflict
 from services.api.queries.jobs import job_not_found, require_job
-from services.api.schemas import JobRequest
+from services.api.schemas.requests import JobRequest
 from shared import tasks
 from shared.settings import Settings
 from shared.sources import NewSource, add_sources

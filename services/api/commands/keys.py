@@ -8,7 +8,8 @@ from sqlalchemy import Connection
 
 from services.api.problems import Conflict, NotFound
 from services.api.queries.keys import key_answer
-from services.api.schemas import KeyRequest, NewKey
+from services.api.schemas.answers import NewKey
+from services.api.schemas.requests import KeyRequest
 from shared import keys
 
 logger = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Sequence
 from sqlalchemy import Connection, text
 
 from services.api.problems import FieldError, Invalid, TooLarge
-from services.api.schemas import MAX_URLS
+from services.api.schemas.fields import MAX_URLS
 from shared.buckets import BucketPlace
 from shared.errors import PermanentError
 from shared.settings import Settings

@@ -17,7 +17,7 @@ from werkzeug.exceptions import BadRequest
 
 from services.api.form_files import exhaustion_as_transient
 from services.api.problems import TooLarge, invalid
-from services.api.schemas import Upload
+from services.api.schemas.answers import Upload
 from shared.blobs import BlobStore
 from shared.clean_text import one_clean_line
 from shared.db import is_unavailable

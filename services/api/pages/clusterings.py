@@ -11,7 +11,8 @@ from services.api.context import current_project_id, transaction, write
 from services.api.pages.charts import silhouette_chart
 from services.api.problems import NotFound, Refusal, parse
 from services.api.queries import clusterings, clusters, jobs
-from services.api.schemas import Clustering, ClusteringChange, Paging
+from services.api.schemas.answers import Clustering
+from services.api.schemas.requests import ClusteringChange, Paging
 from shared.tasks import OPEN_TASK_STATES
 
 blueprint = Blueprint("clustering_pages", __name__)

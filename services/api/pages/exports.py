@@ -14,7 +14,9 @@ from services.api.context import current_project_id, service, transaction
 from services.api.problems import NotFound, parse
 from services.api.queries import clusterings, clusters, jobs
 from services.api.queries import exports as queries
-from services.api.schemas import MAX_EXPORTED_RESULTS, Export, ExportRequest, Paging
+from services.api.schemas.answers import Export
+from services.api.schemas.fields import MAX_EXPORTED_RESULTS
+from services.api.schemas.requests import ExportRequest, Paging
 from shared import catalog
 from shared.tasks import TaskState
 

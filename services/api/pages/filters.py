@@ -9,7 +9,7 @@ from flask import Flask, request
 
 from services.api import paths
 from services.api.pages import field_words, forms
-from services.api.schemas import Cluster, Clustering, Job, KeyFrame, Membership, Source, SourceOfKeyFrame
+from services.api.schemas.answers import Cluster, Clustering, Job, KeyFrame, Membership, Source, SourceOfKeyFrame
 from shared import wording
 from shared.pictures import SMALL_PICTURE_PX
 

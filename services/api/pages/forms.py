@@ -16,7 +16,7 @@ from services.api.commands import uploads
 from services.api.context import current_project_id, service, write
 from services.api.form_files import FORM_MARGIN_BYTES
 from services.api.problems import FieldError, Refusal
-from services.api.schemas import ModelEntry
+from services.api.schemas.answers import ModelEntry
 from shared import catalog
 from shared.parameters import Parameter
 from shared.urls import UPLOAD_SCHEME

@@ -20,11 +20,9 @@ from services.api.problems import Conflict, NotFound, Refusal, parse
 from services.api.queries import clusterings, clusters, jobs, sources
 from services.api.queries.catalog import list_models
 from services.api.queries.covers import list_covers
-from services.api.schemas import (
-    Cluster,
-    Clustering,
+from services.api.schemas.answers import Cluster, Clustering, Job
+from services.api.schemas.requests import (
     ClusteringRequest,
-    Job,
     JobRequest,
     JobsPaging,
     ModelsRequest,

@@ -12,7 +12,8 @@ from services.api.cursors import Page
 from services.api.problems import parse
 from services.api.queries import jobs, key_frames, search, videos
 from services.api.queries.memberships import embedded_by, list_memberships
-from services.api.schemas import KeyFrameAt, OfJobPaging, Origin, Paging
+from services.api.schemas.answers import KeyFrameAt
+from services.api.schemas.requests import OfJobPaging, Origin, Paging
 
 blueprint = Blueprint("key_frame_pages", __name__)
 

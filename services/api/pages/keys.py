@@ -11,7 +11,8 @@ from services.api.headers import forbid_storing
 from services.api.pages import forms
 from services.api.problems import Refusal, parse
 from services.api.queries import keys as queries
-from services.api.schemas import KeyRequest, NewKey, Paging
+from services.api.schemas.answers import NewKey
+from services.api.schemas.requests import KeyRequest, Paging
 from shared.roles import Role
 
 blueprint = Blueprint("key_pages", __name__)

@@ -19,7 +19,8 @@ from services.api.context import current_project_id, service, transaction
 from services.api.cursors import Page
 from services.api.problems import Refusal, invalid, parse
 from services.api.queries import jobs, key_frames, search
-from services.api.schemas import KeyFrame, KeyFrameAt, SearchForm, SearchPage
+from services.api.schemas.answers import KeyFrame, KeyFrameAt
+from services.api.schemas.requests import SearchForm, SearchPage
 from shared import wording
 from shared.tasks import TaskState
 

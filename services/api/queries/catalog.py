@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
-from services.api.schemas import ModelEntry
+from services.api.schemas.answers import ModelEntry
 from shared import catalog
 from shared.settings import Settings
 

@@ -11,7 +11,7 @@ from services.api.cursors import Page, cut
 from services.api.problems import NotFound
 from services.api.queries.jobs import require_job
 from services.api.queries.sources import failure
-from services.api.schemas import Clustering
+from services.api.schemas.answers import Clustering
 
 #: Whether a later round clustered more of the job by the same settings as its clustering `c`.
 SUPERSEDED = """NOT c.asked AND EXISTS (

@@ -13,7 +13,7 @@ from services.api.cursors import Page, cut
 from services.api.problems import NotFound
 from services.api.queries.clusterings import get_clustering
 from services.api.queries.key_frames import key_frames_by_id, with_distances
-from services.api.schemas import Cluster, KeyFrameAt
+from services.api.schemas.answers import Cluster, KeyFrameAt
 
 #: Key frames shown of each cluster in a list.
 NEAREST = 8

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from sqlalchemy import Connection, text
 
 from services.api.queries.key_frames import key_frames_by_id
-from services.api.schemas import KeyFrame
+from services.api.schemas.answers import KeyFrame
 
 #: Pictures of one job.
 COVERS = 6

@@ -11,7 +11,7 @@ from services.api import cursors, paths
 from services.api.cursors import Page, cut
 from services.api.problems import Conflict, NotFound
 from services.api.queries.sources import failure
-from services.api.schemas import Export
+from services.api.schemas.answers import Export
 from shared import catalog
 from shared.tasks import TaskState
 

@@ -12,7 +12,7 @@ from services.api import cursors, paths
 from services.api.cursors import Page, cut
 from services.api.problems import NotFound
 from services.api.progress import Pace, eta_s
-from services.api.schemas import Job, Progress, StageFailure, StageProgress
+from services.api.schemas.answers import Job, Progress, StageFailure, StageProgress
 from shared.errors import MAY_PASS
 from shared.pipeline import JOB_STAGES, Stage
 from shared.tasks import COUNTS_NOW, JobState, TaskState

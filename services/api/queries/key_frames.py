@@ -12,7 +12,7 @@ from services.api import cursors, paths
 from services.api.cursors import Page, cut
 from services.api.problems import NotFound
 from services.api.queries.jobs import require_job
-from services.api.schemas import KeyFrame, KeyFrameAt, Shot, SourceOfKeyFrame
+from services.api.schemas.answers import KeyFrame, KeyFrameAt, Shot, SourceOfKeyFrame
 from services.api.source_links import link_at
 
 #: A video that a hundred jobs share does not list all of them with each of its key frames.

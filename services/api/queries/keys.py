@@ -6,7 +6,7 @@ from sqlalchemy import Connection
 
 from services.api import cursors
 from services.api.cursors import Page, cut
-from services.api.schemas import Key
+from services.api.schemas.answers import Key
 from shared import keys
 
 

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, text
 from services.api import clustering_words, paths
 from services.api.queries.clusterings import SUPERSEDED
 from services.api.queries.clusters import GROUPS
-from services.api.schemas import Membership
+from services.api.schemas.answers import Membership
 
 
 def list_memberships(connection: Connection, project_id: str, key_frame_id: str, limit: int = 20) -> list[Membership]:

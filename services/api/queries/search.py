@@ -13,7 +13,7 @@ from services.api.cursors import Page, cut
 from services.api.problems import FieldError, Invalid, NotFound, invalid
 from services.api.queries.key_frames import with_distances
 from services.api.queries.sources import failure
-from services.api.schemas import Failure, KeyFrameAt
+from services.api.schemas.answers import Failure, KeyFrameAt
 from shared.tasks import TaskState
 
 _VECTOR_OF_KEY_FRAME = "SELECT vector FROM embeddings WHERE key_frame_id = :example AND model = :model"

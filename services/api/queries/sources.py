@@ -11,7 +11,7 @@ from sqlalchemy import Connection, text
 from services.api import cursors, paths
 from services.api.cursors import Page, cut
 from services.api.queries.jobs import reduction, require_job
-from services.api.schemas import Attempt, Failure, Source, Video
+from services.api.schemas.answers import Attempt, Failure, Source, Video
 from shared.tasks import TaskState
 
 #: What a query selects of a video `v` and its extraction `x` for `video_facts`.

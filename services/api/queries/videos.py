@@ -12,7 +12,7 @@ from services.api.problems import NotFound
 from services.api.queries import key_frames
 from services.api.queries.jobs import reduction
 from services.api.queries.sources import VIDEO_COLUMNS, video_facts
-from services.api.schemas import KeyFrame, SeenVideo
+from services.api.schemas.answers import KeyFrame, SeenVideo
 
 
 def get_video(connection: Connection, project_id: str, video_id: str, job_id: str | None = None) -> SeenVideo:

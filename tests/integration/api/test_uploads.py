@@ -206,7 +206,7 @@ def test_an_upload_goes_with_the_last_job_that_uses_it(client, service, submit, 
 
 def test_an_upload_that_is_being_submitted_is_not_deleted_with_another_job(app, client, submit, database):
     from services.api.commands import jobs as commands
-    from services.api.schemas import JobRequest
+    from services.api.schemas.requests import JobRequest
     from shared.tables import DEFAULT_PROJECT_ID
 
     url = client.post("/api/v1/uploads", data=CONTENT, content_type="application/octet-stream").json["url"]

@@ -17,7 +17,7 @@ from sqlalchemy import text
 from services.api.commands.deletion import delete_job
 from services.api.commands.jobs import submit_job
 from services.api.problems import Invalid
-from services.api.schemas import JobRequest
+from services.api.schemas.requests import JobRequest
 from services.keyframes import store as keyframes_store
 from shared import ownership
 from shared.blob_stores import open_blobs
