@@ -45,6 +45,8 @@ def _storable(text: str) -> str:
 
 
 def at_most(characters: int) -> Callable[[str], str]:
+    """A check that a text is no longer than that."""
+
     def check(text: str) -> str:
         if len(text) > characters:
             raise ValueError(f"it may have at most {characters} characters")
@@ -66,12 +68,14 @@ def _beginning(text: str) -> str:
 
 
 def printable(text: str) -> str:
+    """The text without white space around it. Raises ValueError when nothing of it can be shown, or not all."""
     if not text.isprintable() or not text.strip():
         raise ValueError("it is empty, or holds a character that cannot be shown")
     return text.strip()
 
 
 def split(value: Any) -> Any:
+    """A list that is written as text with commas; what is no text stays as it is."""
     return [part for part in value.split(",") if part] if isinstance(value, str) else value
 
 
