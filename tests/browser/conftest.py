@@ -20,12 +20,12 @@ from tests.browser.axe import AxeMissing, axe_source
 from tests.browser.scene import Scene
 
 #: Says that a browser must be there: then what lacks one fails instead of being skipped. Read before tests change it.
-_REQUIRED = os.environ.get("REELMAP_REQUIRE_BROWSER") == "1"
+_REQUIRED = os.environ.get("REQUIRE_BROWSER") == "1"
 
 
 def _lacking(what: str) -> NoReturn:
     if _REQUIRED:
-        pytest.fail(f"{what}, and REELMAP_REQUIRE_BROWSER=1 says that this must not be skipped", pytrace=False)
+        pytest.fail(f"{what}, and REQUIRE_BROWSER=1 says that this must not be skipped", pytrace=False)
     pytest.skip(what)
 
 
