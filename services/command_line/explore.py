@@ -213,8 +213,9 @@ def search(
     if not answer["results"]:
         # Whatever there is to search has something that is nearest.
         raise ApiError(
-            f"There is nothing to search: no other key frame of {'these jobs' if len(jobs) > 1 else 'this job'} has a "
-            f"vector of {answer['model']}. `reelmap status` says how far a job is."
+            f"There is nothing to search: no {'other ' if key_frame_id else ''}key frame of "
+            f"{'these jobs' if len(jobs) > 1 else 'this job'} has a vector of {answer['model']}. `reelmap status` says "
+            "how far a job is."
         )
     rows = table("key frame", "distance", "where", right=("distance",))
     for result in answer["results"]:

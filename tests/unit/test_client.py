@@ -290,3 +290,23 @@ def test_what_stays_without_an_answer_is_given_up_and_looking_is_not_repeated(
     with pytest.raises(ApiError, match="does not answer right now"):
         Client(played.url).job("j")
     assert len(played.requests) == 3
+
+
+@pytest.mark.parametrize(
+    ("jobs", "example", "said"),
+    [
+        (["1"], ["--key-frame", "k"], "no other key frame of this job has a vector of hog_color"),
+        (["1", "2"], ["--picture", "PICTURE"], "no key frame of these jobs has a vector of hog_color"),
+    ],
+)
+def test_a_search_where_there_is_nothing_says_so(played: Played, tmp_path, jobs, example, said) -> None:
+    (tmp_path / "picture.jpg").write_bytes(b"x")
+    example = [str(tmp_path / "picture.jpg") if word == "PICTURE" else word for word in example]
+
+    def answer(method: str, path: str, *_: Any) -> Answer:
+        return (200, {"results": [], "model": "hog_color"}) if path.endswith("/search") else (200, {"id": path[-1]})
+
+    played.answer = answer
+    result = CliRunner().invoke(commands, ["search", *jobs, *example, "--server", played.url])
+    assert result.exit_code == 1
+    assert said in result.stderr
